@@ -1,0 +1,1 @@
+"""The tests of raftkit, a folder for each floor; `house` holds architecture and style."""

@@ -1,0 +1,1 @@
+"""Architecture and style as tests: what no reviewer should have to look for."""
