@@ -1,0 +1,82 @@
+"""A node's local settings for the core. Nothing here decides safety; that is in `membership.Settings`.
+
+Law: what two nodes may set differently without harm is here, in the core's units; everything else is
+in the configuration entry. `raftkit.open_node` takes seconds and builds this.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from raftkit.errors import ConfigError
+from raftkit.membership import Settings
+from raftkit.model import Identity
+
+__all__ = ["Config", "check_settings"]
+
+
+@attrs.frozen(kw_only=True)
+class Config:
+    """Local settings of one core."""
+
+    identity: Identity
+    "Who this node is."
+    tick_ms: int = 10
+    "Length of a tick. Timeouts in ms are rounded up to whole ticks."
+    heartbeat_ms: int = 50
+    "A leader lets a peer hear of it this often. At most half of the lower election bound."
+    retry_ms: int = 100
+    "What a follower has not acknowledged for this long is sent again."
+    append_bytes_max: int = 256 * 1024
+    "Payload bytes of one AppendEntries; at least one entry goes whatever its size."
+    inflight_messages_max: int = 64
+    "Unacknowledged AppendEntries of one streaming follower."
+    inflight_bytes_max: int = 8 * 1024 * 1024
+    "Their payload bytes; at least one message goes whatever its size."
+    uncommitted_bytes_max: int = 64 * 1024 * 1024
+    "Payload bytes a leader holds uncommitted; beyond it proposals are refused `Overloaded`."
+    apply_bytes_max: int = 4 * 1024 * 1024
+    "Payload bytes given out to be applied and not yet reported so; at least one run goes."
+    tail_bytes_max: int = 64 * 1024 * 1024
+    "Payload bytes of applied entries kept in memory for followers; older ones are fetched."
+    snapshot_chunk_bytes: int = 256 * 1024
+    "Bytes of one SnapshotChunk."
+    compaction_tail_entries: int = 10_000
+    "Entries before a snapshot that stay in the log for followers slightly behind."
+    clock_step_max_ms: int = 10_000
+    "A wall clock that steps further than this against the monotonic clock is not followed."
+    paranoid: bool = True
+    "Check `core/invariants.py` after every step."
+
+    def __attrs_post_init__(self) -> None:
+        for name in (
+            "tick_ms", "heartbeat_ms", "retry_ms", "append_bytes_max", "inflight_messages_max",
+            "inflight_bytes_max", "uncommitted_bytes_max", "apply_bytes_max", "snapshot_chunk_bytes",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+
+    def ticks(self, ms: int) -> int:
+        """`ms` in whole ticks, rounded up."""
+        return -(-ms // self.tick_ms)
+
+
+def check_settings(settings: Settings, *, heartbeat_ms: int, voters: int) -> None:
+    """Whether these replicated settings can work. Raises ConfigError that names the offending pair."""
+    low, high = settings.election_timeout_ms
+    if not 0 < low < high:
+        raise ConfigError(
+            f"election_timeout must be (low, high) with 0 < low < high, got {low, high} ms"
+        )
+    if 2 * heartbeat_ms > low:
+        raise ConfigError(
+            f"heartbeat_interval {heartbeat_ms} ms must be at most half of the lower election_timeout "
+            f"{low} ms, or healthy leaders are deposed"
+        )
+    if not 1 <= settings.replication_factor <= voters:
+        raise ConfigError(
+            f"replication_factor {settings.replication_factor} must lie between 1 and the "
+            f"{voters} voters: it can raise the majority, never lower it"
+        )
+    if settings.entry_bytes_max < 1024:
+        raise ConfigError(f"entry_bytes_max must be at least 1024, got {settings.entry_bytes_max}")

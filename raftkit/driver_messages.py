@@ -1,0 +1,143 @@
+"""What drivers say to each other beside their cores' messages: who they are, founding, forwarding.
+
+Laws: a hello is the first thing on every connection and decides whether anything else is heard. A
+request number is unique for the asking node for ever, so that a duplicated datagram can't act twice.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from raftkit.membership import Epoch
+from raftkit.messages import Message, Refusal
+from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+
+__all__ = [
+    "UNBORN",
+    "DriverMessage",
+    "Forward",
+    "ForwardAccepted",
+    "ForwardRefused",
+    "FoundingRecord",
+    "Frame",
+    "Hello",
+    "Remembered",
+    "Scope",
+]
+
+
+@attrs.frozen(kw_only=True)
+class Scope:
+    """Which cluster, which of its lives, which of its groups. Equal in every frame, or it is refused."""
+
+    cluster: bytes
+    "16 random bytes, drawn at founding. All zero before."
+    epoch: Epoch = Epoch()
+    "See `Epoch`."
+    group: int = 0
+    "u32; 0 until one cluster holds several groups."
+
+
+UNBORN = Scope(cluster=bytes(16), epoch=Epoch(number=0, nonce=0))
+"The scope of a node that belongs to no cluster yet."
+
+
+@attrs.frozen(kw_only=True)
+class Remembered:
+    """What a peer remembers of the node it greets, so that a rolled-back directory is recognised."""
+
+    boot: int
+    "Highest boot number seen, u64."
+    nonce: int
+    "The nonce seen with it, u64."
+    term: Term
+    "Term of its highest acknowledgement to the peer …"
+    index: Index
+    "… and the index acknowledged then; compared as a pair."
+
+
+@attrs.frozen(kw_only=True)
+class FoundingRecord:
+    """How a group began: entry 1, kept by every member and offered to members still unborn."""
+
+    scope: Scope
+    "With the cluster id that was drawn."
+    entry: Run
+    "One CONFIGURATION entry of index 1 and term 1 that names every founder's incarnation."
+
+
+@attrs.frozen(kw_only=True)
+class Hello:
+    """Who I am and what I can speak. First on each connection, and again when any of it changes."""
+
+    boot: int
+    "How often the sender's directory was opened, from 1, u64."
+    nonce: int
+    "Drawn at this start, u64."
+    address: str
+    "Where the sender is reached."
+    founders: tuple[NodeId, ...]
+    "Sorted names of `members=` with which it would found; empty if it waits to be admitted."
+    settings_hash: bytes
+    "32 bytes over what must agree among founders: names, addresses, settings, the machine at index 0."
+    founding: FoundingRecord | None
+    "The sender's founding record; None while unborn."
+    remembered: Remembered | None
+    "What the sender remembers of the receiver."
+    machine_version: int
+    "Highest version of the state machine that the sender's code has."
+    fingerprint: bytes
+    "32 bytes over the machine's commands, queries and fields as of that version."
+    python: tuple[int, int]
+    "Major and minor version of the sender's Python."
+
+
+@attrs.frozen(kw_only=True)
+class Forward:
+    """Propose this for me. The result is not sent back: the asking node sees it when it applies it."""
+
+    request: int
+    "u64, unique for the asking node for ever."
+    payloads: tuple[bytes, ...]
+    "At least one, each behind its session header."
+    kinds: tuple[Kind, ...] | None = None
+    "As in `Propose`."
+
+
+@attrs.frozen(kw_only=True)
+class ForwardAccepted:
+    """What you forwarded is in my log. It may still be lost."""
+
+    request: int
+    "That of the Forward."
+    first: Index
+    "Index of its first payload."
+    term: Term
+    "Their term."
+
+
+@attrs.frozen(kw_only=True)
+class ForwardRefused:
+    """What you forwarded did not happen, if this was the only time that you sent it."""
+
+    request: int
+    "That of the Forward."
+    reason: Refusal
+    "Why."
+    leader: NodeId | None
+    "Where to try instead, if known."
+
+
+DriverMessage = Hello | Forward | ForwardAccepted | ForwardRefused
+
+
+@attrs.frozen(kw_only=True)
+class Frame:
+    """One thing on a connection: whose world it belongs to, who sent it, and what it says."""
+
+    scope: Scope
+    "Checked before the body is decoded; a Hello may be of any scope."
+    sender: Identity
+    "Who sent it."
+    body: Message | DriverMessage
+    "What."
