@@ -1,0 +1,122 @@
+"""Heartbeats, and what silence means: a leader that no majority answers stops leading (§6.2).
+
+Laws: a heartbeat claims nothing about a follower's log, so one serves all. Rounds only grow within a
+leadership; an answer to a round proves contact after that round was sent, however late it comes.
+"""
+
+from __future__ import annotations
+
+from raftkit.core import quorum
+from raftkit.core.progress import Streaming
+from raftkit.core.state import Follower, Leader, State
+from raftkit.messages import Heartbeat, HeartbeatReply, PeerUnreachable
+from raftkit.model import Identity, Index
+
+__all__ = [
+    "announce_commit",
+    "beat",
+    "on_heartbeat",
+    "on_heartbeat_reply",
+    "on_peer_unreachable",
+    "step_down",
+]
+
+
+def on_heartbeat(state: State, sender: Identity, message: Heartbeat) -> None:
+    """The leader lives. Its commit index holds here as far as this log is proven equal to its own."""
+    if not state.follow(sender):
+        return
+    assert isinstance(state.role, Follower)
+    state.advance_commit_to(min(message.commit_index, state.verified_index))
+    state.role.owes_round = message.round
+
+
+def on_heartbeat_reply(state: State, sender: Identity, message: HeartbeatReply) -> None:
+    """A follower answers: contact, its highest round, and how much of the log it is known to hold."""
+    if not isinstance(state.role, Leader) or not state.configuration.knows(sender):
+        return
+    progress = state.role.progress[sender.id]
+    if message.round > state.role.round or message.index > state.log.last_index:
+        state.misbehaved(sender, "answers what was never sent")
+        return
+    progress.heard_at = state.now
+    progress.round = max(progress.round, message.round)
+    progress.acknowledge(message.index, state.now)
+    progress.revive(state.now, state.config.ticks(state.config.retry_ms))
+
+
+def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
+    """A connection closed, which is news where silence would only be a suspicion.
+
+    A leader sends that peer one message at a time. A follower that has lost its leader campaigns at once,
+    and sticks to that leader no longer; who still hears it refuses. By rank, so that few do so together.
+    """
+    if isinstance(state.role, Leader) and lost.peer in state.role.progress:
+        progress = state.role.progress[lost.peer]
+        if isinstance(progress.mode, Streaming):
+            progress.probe(Index(progress.match_index + 1), state.now)
+    elif state.leader == lost.peer and not state.configuration.settings.leases:
+        survivors = [voter for voter in state.configuration.voters if voter != lost.peer]
+        rank = survivors.index(state.identity.id) if state.identity.id in survivors else 0
+        state.become(Follower())
+        state.heard_leader_at = None
+        state.election_deadline = state.now + 1 + 2 * rank
+
+
+def step_down(state: State) -> bool:
+    """§6.2: a leader that hears from no majority for an election timeout is a leader no more.
+
+    Before reads are confirmed: a leader waking from a pause must not take answers that waited for it in
+    the inbox for fresh ones.
+    """
+    if not isinstance(state.role, Leader):
+        return False
+    progress = state.role.progress
+    me = state.identity.id
+    _, high = state.election_ticks
+    heard = quorum.confirmed(
+        state.configuration,
+        lambda voter: state.now if voter == me else progress[voter].heard_at,
+    )
+    if state.now - heard <= high:
+        return False
+    state.become(Follower())
+    state.restart_election_timer()
+    return True
+
+
+def beat(state: State) -> bool:
+    """Let everybody hear of the leader when it is due, or when reads wait and no round is under way."""
+    if not isinstance(state.role, Leader):
+        return False
+    leader = state.role
+    idle = leader.round == state.confirmed_round()
+    if state.now < leader.heartbeat_due and not (leader.reads_waiting and idle):
+        return False
+    leader.heartbeat_due = state.now + state.config.ticks(state.config.heartbeat_ms)
+    leader.next_round(state.commit_index)
+    for progress in leader.progress.values():
+        progress.told_commit = state.commit_index
+    state.out.send(_heartbeat(state, leader), *leader.progress)
+    return True
+
+
+def announce_commit(state: State) -> bool:
+    """Tell nodes with waiters of a commit at once; the others learn it with the next message."""
+    if not isinstance(state.role, Leader):
+        return False
+    eager = [
+        peer
+        for peer, progress in state.role.progress.items()
+        if progress.told_commit < min(progress.awaits, state.commit_index)
+    ]
+    for peer in eager:
+        state.role.progress[peer].told_commit = state.commit_index
+    state.out.send(_heartbeat(state, state.role), *eager)
+    return bool(eager)
+
+
+def _heartbeat(state: State, leader: Leader) -> Heartbeat:
+    return Heartbeat(
+        term=state.current_term, round=leader.round, commit_index=Index(state.commit_index)
+    )

@@ -1,0 +1,177 @@
+"""Leader election (§3.4), who may win one (§3.6.1), and how campaigns stay harmless (§9.6, §4.2.3).
+
+Handlers record votes. `campaign` and `take_office` conclude. A vote is given at most once a term and is
+durable before it is told, one's own included. Asking beforehand changes nothing at anybody.
+"""
+
+from __future__ import annotations
+
+from raftkit.core import quorum
+from raftkit.core.progress import Progress
+from raftkit.core.stamps import stamp
+from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, State
+from raftkit.messages import LeaderElected, PreVoteReply, PreVoteRequest, VoteReply, VoteRequest
+from raftkit.model import Identity, Index, Kind, Run, Term
+
+__all__ = [
+    "campaign",
+    "on_pre_vote_reply",
+    "on_pre_vote_request",
+    "on_vote_reply",
+    "on_vote_request",
+    "sticks_to_leader",
+    "take_office",
+    "time_out",
+]
+
+
+def time_out(state: State) -> None:
+    """§3.4: a server that hears of no leader for an election timeout seeks election.
+
+    Judged after the inputs of its batch: what arrived with the tick may show that the leader lives.
+    """
+    if isinstance(state.role, Leader) or state.now < state.election_deadline:
+        return
+    state.restart_election_timer()
+    if not state.may_campaign:
+        if state.leader is not None:
+            state.become(Follower())
+        return
+    # §9.6: asking first, so that a server cut off from the others doesn't drive their terms up.
+    state.become(PreCandidate(granted={state.identity.id}))
+    state.out.send(
+        PreVoteRequest(
+            term=Term(state.current_term + 1),
+            last_index=state.log.last_index,
+            last_term=state.log.last_term,
+        ),
+        *state.other_voters,
+    )
+
+
+# ── facts ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def on_pre_vote_request(state: State, sender: Identity, message: PreVoteRequest) -> None:
+    """Say whether a vote request now would be granted. Nothing changes here, not even a timer."""
+    granted = (
+        message.term > state.current_term
+        and _up_to_date(state, message.last_term, message.last_index)
+        and not sticks_to_leader(state)
+        and state.barred is None
+    )
+    # A refusal carries the refuser's term: or a laggard with the best log could ask in vain for ever.
+    term = message.term if granted else state.current_term
+    state.out.send(PreVoteReply(term=term, granted=granted), sender.id)
+
+
+def on_pre_vote_reply(state: State, sender: Identity, message: PreVoteReply) -> None:
+    """Record who would vote for this server in the next term."""
+    if (
+        message.granted
+        and isinstance(state.role, PreCandidate)
+        and message.term == state.current_term + 1
+        and state.configuration.knows(sender)
+    ):
+        state.role.granted.add(sender.id)
+
+
+def on_vote_request(state: State, sender: Identity, message: VoteRequest) -> None:
+    """Vote for the first candidate of the term whose log is up to date (§3.4, §3.6.1).
+
+    This server's own configuration is not consulted: it may be behind (§4.1, end).
+    """
+    granted = (
+        state.voted_for in (None, sender)
+        and _up_to_date(state, message.last_term, message.last_index)
+        and state.leader is None
+        and state.barred is None
+    )
+    if granted:
+        state.voted_for = sender
+        state.restart_election_timer()
+        if not isinstance(state.role, Follower):
+            state.become(Follower())
+    state.out.send(VoteReply(term=state.current_term, granted=granted), sender.id)
+
+
+def on_vote_reply(state: State, sender: Identity, message: VoteReply) -> None:
+    """Record a vote of this term; those of earlier terms never get here (§3.3)."""
+    if message.granted and isinstance(state.role, Candidate) and state.configuration.knows(sender):
+        state.role.granted.add(sender.id)
+
+
+def sticks_to_leader(state: State) -> bool:
+    """§4.2.3: while a leader is heard, campaigns are not listened to, or a removed server could disturb.
+
+    A server that has just started keeps still as long: it may have promised a lease before. A leader
+    sticks to itself until `contact.step_down` finds that no majority answers.
+    """
+    if isinstance(state.role, Leader):
+        return True
+    low, _ = state.election_ticks
+    return state.heard_leader_at is not None and state.now - state.heard_leader_at < low
+
+
+# ── conclusions ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def campaign(state: State) -> bool:
+    """A quorum would vote for this server: seek election in the next term (§3.4)."""
+    if not isinstance(state.role, PreCandidate) or not quorum.won(
+        state.configuration, state.role.granted
+    ):
+        return False
+    state.current_term = Term(state.current_term + 1)
+    state.voted_for = state.identity
+    state.verified_index = state.commit_index
+    state.become(Candidate())
+    state.restart_election_timer()
+    state.out.send(
+        VoteRequest(
+            term=state.current_term,
+            last_index=state.log.last_index,
+            last_term=state.log.last_term,
+        ),
+        *state.other_voters,
+    )
+    return True
+
+
+def take_office(state: State) -> bool:
+    """A quorum voted for this server: it leads its term (§3.4).
+
+    The no-op at its start lets everything before it commit, and tells the leader how far that is (§6.4).
+    """
+    if not isinstance(state.role, Candidate):
+        return False
+    granted = set(state.role.granted)
+    if state.durability.hard_state == (state.current_term, state.identity):
+        granted.add(state.identity.id)  # its own vote, like anyone's, counts once it is durable
+    if not quorum.won(state.configuration, granted):
+        return False
+    first = Index(state.log.last_index + 1)
+    progress = {
+        peer: Progress(next_index=first, heard_at=state.now, moved_at=state.now)
+        for peer in state.others
+    }
+    state.become(Leader(first_index=first, progress=progress, heartbeat_due=state.now))
+    state.stamped_at = None
+    time_ns, elapsed_ns = stamp(state)
+    state.append(
+        Run(
+            first=first,
+            term=state.current_term,
+            time_ns=time_ns,
+            elapsed_ns=elapsed_ns,
+            kinds=(Kind.NOOP,),
+            payloads=(b"",),
+        )
+    )
+    state.out.events.append(LeaderElected(leader=state.identity.id, term=state.current_term))
+    return True
+
+
+def _up_to_date(state: State, last_term: Term, last_index: Index) -> bool:
+    """§3.6.1: the later last term wins; with equal terms the longer log."""
+    return (last_term, last_index) >= (state.log.last_term, state.log.last_index)

@@ -1,0 +1,107 @@
+"""What is true of a server at all times, and of each of its steps. Our bugs end here, not in your data.
+
+`check` looks at one state, `check_step` at two. Both cost a few comparisons and one pass over peers. On in
+every test and simulation, and in production unless `Config.paranoid` is off.
+"""
+
+from __future__ import annotations
+
+from raftkit.core.progress import Snapshotting, Streaming
+from raftkit.core.state import Candidate, Leader, PreCandidate, State
+from raftkit.model import Identity, Index, Term
+
+__all__ = ["Scalars", "check", "check_step", "scalars"]
+
+Scalars = tuple[Term, Identity | None, Index, Index, Index, bool]
+"current_term, voted_for, commit_index, applying_index, last_index, whether it leads."
+
+
+def scalars(state: State) -> Scalars:
+    """What `check_step` compares."""
+    return (
+        state.current_term,
+        state.voted_for,
+        state.commit_index,
+        state.applying_index,
+        state.log.last_index,
+        isinstance(state.role, Leader),
+    )
+
+
+def check_step(before: Scalars, after: Scalars) -> None:
+    """Assert what a step may not do, whatever came in."""
+    term, vote, commit, applying, last, led = before
+    term2, vote2, commit2, applying2, last2, leads = after
+    assert term2 >= term, "terms never decrease (§3.3)"
+    if term2 == term:
+        assert vote is None or vote2 == vote, "one vote a term (§3.4)"
+        if led and leads:
+            assert last2 >= last, "Leader Append-Only"
+    assert commit2 >= commit, "what is committed stays committed"
+    assert applying2 >= applying, "entries are applied once, in order"
+
+
+def check(state: State) -> None:
+    """Assert what holds of one server between steps."""
+    log, durability = state.log, state.durability
+    assert log.base_index <= state.commit_index, "what is compacted is committed"
+    assert state.commit_index <= log.last_index, "what is committed is in the log"
+    assert state.applied_index <= state.applying_index
+    assert state.applying_index <= state.commit_index, "only committed entries are applied"
+    assert state.applying_bytes == sum(size for _, size in state.applying)
+    assert log.last_term <= state.current_term, "entries are of terms that began (§3.3)"
+    assert durability.index <= durability.issued_index, "what is durable was issued"
+    assert durability.issued_index == log.last_index, "a step issues all that it changed"
+    assert durability.truncated_from is None, "a step issues all that it changed"
+    assert state.snapshot is None or state.snapshot.index >= log.base_index
+    assert state.snapshot is not None or log.base_index == 0
+    _check_configurations(state)
+    match state.role:
+        case Leader():
+            _check_leader(state, state.role)
+        case Candidate():
+            assert state.voted_for == state.identity, "a candidate votes for itself (§3.4)"
+            _check_verified(state)
+        case PreCandidate():
+            assert state.identity.id in state.role.granted
+            _check_verified(state)
+        case _:
+            _check_verified(state)
+
+
+def _check_verified(state: State) -> None:
+    assert state.commit_index <= state.verified_index, "followers commit only what is proven equal"
+    assert state.verified_index <= state.log.last_index
+
+
+def _check_configurations(state: State) -> None:
+    indexes = [index for index, _ in state.configurations]
+    assert indexes, "a configuration is always in force (§4.1)"
+    assert indexes == sorted(set(indexes))
+    assert indexes[-1] <= state.log.last_index, "the one in force is in the log, or in its snapshot"
+
+
+def _check_leader(state: State, leader: Leader) -> None:
+    log = state.log
+    assert state.voted_for == state.identity, "a leader voted for itself (§3.4)"
+    assert log.last_term == state.current_term, "its log ends in its own term"
+    assert log.base_index < leader.first_index <= log.last_index or (
+        log.term(log.base_index) == state.current_term
+    )
+    assert tuple(leader.progress) == state.others, "one progress for each other member, in order"
+    assert leader.uncommitted_bytes == sum(size for _, size in leader.uncommitted)
+    assert not leader.uncommitted or leader.uncommitted[0][0] > state.commit_index
+    assert not leader.fetched, "what was read back is used in its step"
+    for progress in leader.progress.values():
+        assert progress.match_index < progress.next_index <= log.last_index + 1
+        assert progress.round <= leader.round
+        assert progress.told_commit <= state.commit_index
+        match progress.mode:
+            case Streaming(in_flight=in_flight, bytes_in_flight=size):
+                assert len(in_flight) <= state.config.inflight_messages_max
+                assert size == sum(size for _, size in in_flight)
+            case Snapshotting(snapshot=snapshot, offset=offset):
+                assert offset <= snapshot.size
+                assert state.snapshot is not None
+            case _:
+                pass

@@ -1,0 +1,70 @@
+"""What a step in progress will oblige the driver to do; `Effects` once it has settled.
+
+Law: messages to one target stay in the order in which they were sent here.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from raftkit.messages import (
+    DURABLE_BEFORE,
+    Answer,
+    Durable,
+    Event,
+    Fetch,
+    Message,
+    ReadSnapshot,
+    Send,
+    SnapshotMeta,
+    SnapshotWrite,
+)
+from raftkit.model import Index, NodeId
+
+__all__ = ["Outbox"]
+
+
+@attrs.define(kw_only=True)
+class Outbox:
+    """Collected during one step, taken at its end."""
+
+    sends: list[Send] = attrs.field(factory=list[Send])
+    "In order."
+    fetches: list[Fetch] = attrs.field(factory=list[Fetch])
+    "Asked of storage."
+    snapshot_reads: list[ReadSnapshot] = attrs.field(factory=list[ReadSnapshot])
+    "Asked of the snapshot store."
+    chunk: SnapshotWrite | None = None
+    "A received part of a snapshot; at most one a step."
+    compact_to: Index | None = None
+    "The log was compacted up to here."
+    install: SnapshotMeta | None = None
+    "A received snapshot became durable."
+    answers: list[Answer] = attrs.field(factory=list[Answer])
+    "To callers."
+    events: list[Event] = attrs.field(factory=list[Event])
+    "To whom it may concern."
+
+    def send(self, message: Message, *targets: NodeId) -> None:
+        """Send `message` to each target as soon as what it claims is durable."""
+        if targets:
+            self.sends.append(Send(targets=targets, message=message))
+
+    def split(
+        self, *, term_durable: bool, vote_durable: bool
+    ) -> tuple[tuple[Send, ...], tuple[Send, ...]]:
+        """What may leave at once, and what only after the writes issued so far (`DURABLE_BEFORE`).
+
+        Acknowledgements are composed from what is durable already, so they wait for their term at most.
+        """
+        now: list[Send] = []
+        later: list[Send] = []
+        for send in self.sends:
+            match DURABLE_BEFORE[type(send.message)]:
+                case Durable.NOTHING:
+                    now.append(send)
+                case Durable.TERM | Durable.LOG:
+                    (now if term_durable else later).append(send)
+                case Durable.TERM_AND_VOTE:
+                    (now if vote_durable else later).append(send)
+        return tuple(now), tuple(later)

@@ -1,0 +1,116 @@
+"""What a leader knows of one follower, and how it feeds it (§3.5, §10.2.1).
+
+Laws: match_index is proven in this term and never decreases; match_index < next_index <= last + 1. One
+probe is in flight at most; a stream has a bounded window; what is lost is found by time, never by count.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+
+from raftkit.messages import SnapshotMeta
+from raftkit.model import Index
+
+__all__ = ["Mode", "Probing", "Progress", "Snapshotting", "Streaming"]
+
+
+@attrs.define(kw_only=True)
+class Probing:
+    """Where the logs agree is not known: one message at a time."""
+
+    asked: bool = False
+    "A probe is in flight, or storage was asked for its entries."
+
+
+@attrs.define(kw_only=True)
+class Streaming:
+    """Entries leave as they come, ahead of acknowledgements."""
+
+    in_flight: deque[tuple[Index, int]] = attrs.field(factory=deque[tuple[Index, int]])
+    "Last index and payload bytes of each unacknowledged AppendEntries, in order."
+    bytes_in_flight: int = 0
+    "Sum of those bytes."
+
+    def sent(self, last: Index, size: int) -> None:
+        """An AppendEntries up to `last` left."""
+        self.in_flight.append((last, size))
+        self.bytes_in_flight += size
+
+    def acknowledged(self, index: Index) -> None:
+        """Everything up to `index` arrived."""
+        while self.in_flight and self.in_flight[0][0] <= index:
+            self.bytes_in_flight -= self.in_flight.popleft()[1]
+
+
+@attrs.define(kw_only=True)
+class Snapshotting:
+    """The follower's next entry is compacted: it gets a snapshot, a chunk at a time."""
+
+    snapshot: SnapshotMeta
+    "Which one."
+    offset: int = 0
+    "The follower has this many bytes of it."
+    asked: bool = False
+    "The chunk at `offset` is being read or is on its way."
+
+
+Mode = Probing | Streaming | Snapshotting
+
+
+@attrs.define(kw_only=True)
+class Progress:
+    """One follower, as its leader sees it."""
+
+    match_index: Index = Index(0)
+    "The follower's log is proven equal and durable up to here."
+    next_index: Index
+    "The next entry to send."
+    mode: Mode = attrs.field(factory=Probing)
+    "How it is fed."
+    heard_at: int
+    "Tick at which it last answered in this term; of election at first."
+    moved_at: int
+    "Tick at which it last got further, or was last sent something anew."
+    round: int = 0
+    "The highest round of heartbeats that it answered."
+    awaits: Index = Index(0)
+    "It waits for the commit of entries up to here, and is told at once."
+    told_commit: Index = Index(0)
+    "The commit index it was last sent."
+
+    def acknowledge(self, index: Index, now: int) -> None:
+        """The follower holds the leader's log durably up to `index`."""
+        if index > self.match_index:
+            self.match_index = index
+            self.moved_at = now
+            self.next_index = max(self.next_index, Index(index + 1))
+        if isinstance(self.mode, Streaming):
+            self.mode.acknowledged(index)
+
+    def stream(self) -> None:
+        """A probe was answered, so the logs agree at `match_index`: send ahead from there."""
+        if isinstance(self.mode, Probing):
+            self.next_index = Index(self.match_index + 1)
+            self.mode = Streaming()
+
+    def probe(self, next_index: Index, now: int) -> None:
+        """Go back to one message at a time, from `next_index`."""
+        assert next_index > self.match_index
+        self.next_index = next_index
+        self.mode = Probing()
+        self.moved_at = now
+
+    def revive(self, now: int, retry_ticks: int) -> None:
+        """The follower answers, so what stood still for `retry_ticks` was lost on the way."""
+        if now - self.moved_at < retry_ticks:
+            return
+        match self.mode:
+            case Streaming() if not self.mode.in_flight:
+                return
+            case Streaming():
+                self.probe(Index(self.match_index + 1), now)
+            case Probing() | Snapshotting():
+                self.mode.asked = False
+                self.moved_at = now

@@ -1,0 +1,407 @@
+"""The state of one server (paper Figure 2), its roles (Figure 3.3), and the moves between them.
+
+Laws: role data exists only while the role does. A role changes only in `become`, along TRANSITIONS. The
+term changes only in `adopt_term`. Nothing here decides *when*: handlers and rules do.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+import attrs
+
+from raftkit.config import Config
+from raftkit.core import quorum
+from raftkit.core.durability import Durability
+from raftkit.core.log import Log
+from raftkit.core.outbox import Outbox
+from raftkit.core.progress import Progress
+from raftkit.membership import Configuration, Role as MemberRole
+from raftkit.messages import (
+    ConfigurationChanged,
+    LeaderElected,
+    LeaderLost,
+    PeerMisbehaved,
+    Refusal,
+    Refused,
+    RoleChanged,
+    SnapshotMeta,
+)
+from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+
+__all__ = [
+    "TRANSITIONS",
+    "Candidate",
+    "Follower",
+    "Leader",
+    "PendingRead",
+    "PreCandidate",
+    "Reception",
+    "Role",
+    "State",
+]
+
+# ── roles ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.define(kw_only=True)
+class Follower:
+    """Follows the leader of its term, if it knows one; also what learners are."""
+
+    leader: Identity | None = None
+    "The leader of `current_term`, once heard."
+    acknowledged: Index = Index(0)
+    "The last index acknowledged to this leader."
+    owes_acknowledgement: bool = False
+    "Entries arrived that have not been acknowledged up to `verified_index`."
+    owes_round: int | None = None
+    "This round of heartbeats was not answered yet."
+    reads: dict[int, int] = attrs.field(factory=dict[int, int])
+    "Ticket of each read asked of the leader, and the tick when it was asked last."
+
+
+@attrs.define(kw_only=True)
+class PreCandidate:
+    """Asks whether it could win, before it disturbs anybody (§9.6)."""
+
+    granted: set[NodeId] = attrs.field(factory=set[NodeId])
+    "Who would vote for it in the next term, itself included."
+
+
+@attrs.define(kw_only=True)
+class Candidate:
+    """Campaigns in `current_term` (§3.4)."""
+
+    granted: set[NodeId] = attrs.field(factory=set[NodeId])
+    "Whose votes arrived. Its own counts when it is durable."
+
+
+@attrs.define(kw_only=True)
+class PendingRead:
+    """A read that a leader has not confirmed."""
+
+    round: int
+    "The first round sent after the read arrived: a quorum's answer to it, or a later one, confirms."
+    index: Index
+    "The commit index when that round was sent."
+
+
+@attrs.define(kw_only=True)
+class Leader:
+    """Leads `current_term`."""
+
+    first_index: Index
+    "Its no-op. Once this commits, its commit index is known to be everyone's (§6.4)."
+    progress: dict[NodeId, Progress]
+    "One for each other member, in the order of ids."
+    round: int = 0
+    "The last round of heartbeats sent."
+    heartbeat_due: int
+    "The tick of the next round."
+    reads_waiting: dict[tuple[NodeId, int], None] = attrs.field(
+        factory=dict[tuple[NodeId, int], None]
+    )
+    "Asking node and ticket of reads that wait for the next round, in the order of arrival."
+    reads: dict[tuple[NodeId, int], PendingRead] = attrs.field(
+        factory=dict[tuple[NodeId, int], PendingRead]
+    )
+    "Those that wait for an answer to theirs, in the order of rounds."
+    uncommitted: deque[tuple[Index, int]] = attrs.field(factory=deque[tuple[Index, int]])
+    "Last index and payload bytes of each uncommitted proposal, in order."
+    uncommitted_bytes: int = 0
+    "Sum of those bytes."
+    fetching: set[Index] = attrs.field(factory=set[Index])
+    "Storage was asked for entries from these on."
+    fetched: dict[Index, tuple[Run, ...]] = attrs.field(factory=dict[Index, tuple[Run, ...]])
+    "What it answered, until the end of the step."
+
+    def next_round(self, commit_index: Index) -> None:
+        """A round of heartbeats leaves now; every read that waits joins it."""
+        self.round += 1
+        for read in self.reads_waiting:
+            self.reads[read] = PendingRead(round=self.round, index=commit_index)
+        self.reads_waiting.clear()
+
+
+Role = Follower | PreCandidate | Candidate | Leader
+
+TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
+    {
+        (Follower, Follower),  # a later term, another leader, silence
+        (Follower, PreCandidate),  # timed out
+        (PreCandidate, PreCandidate),  # timed out again
+        (PreCandidate, Candidate),  # a quorum would vote for it
+        (PreCandidate, Follower),  # heard a leader, a later term, or voted
+        (Candidate, Leader),  # a quorum voted for it
+        (Candidate, PreCandidate),  # timed out: ask again before the next term
+        (Candidate, Follower),  # heard the winner, or a later term
+        (Leader, Follower),  # a later term, or no majority answers
+    }
+)
+"Figure 3.3, with pre-vote between follower and candidate."
+
+
+# ── state ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.define(kw_only=True)
+class Reception:
+    """A snapshot that is being received."""
+
+    sender: Identity
+    "The leader that sends it."
+    snapshot: SnapshotMeta
+    "Which one."
+    offset: int = 0
+    "Bytes received without a gap."
+    checksum: int = 0
+    "CRC-32 of those bytes."
+    write: int = 0
+    "Sequence of the write that holds the last of them; answered when it is durable. 0: nothing to answer."
+
+
+@attrs.define(kw_only=True)
+class State:
+    """Everything a server knows. [persistent] fields survive a crash, the others are made anew."""
+
+    config: Config
+    "Local settings."
+    rng: random.Random
+    "The only source of chance: election timeouts."
+
+    current_term: Term
+    "[persistent] The latest term seen. Never decreases."
+    voted_for: Identity | None
+    "[persistent] Whom it voted for in `current_term`. Set at most once a term."
+    log: Log
+    "[persistent]"
+    snapshot: SnapshotMeta | None
+    "[persistent] The newest snapshot. At or after `log.base_index`."
+    configurations: list[tuple[Index, Configuration]]
+    "[persistent] Of the snapshot and of the log after it, with their indexes. The last is in force (§4.1)."
+
+    durability: Durability
+    "What of the persistent state is on disk."
+    commit_index: Index
+    "Highest index known committed. Never decreases. At most `log.last_index`."
+    verified_index: Index
+    "Followers: highest index proven equal to the log of this term's leader. At least `commit_index`."
+    applying_index: Index
+    "Highest index given out to be applied. At most min(commit_index, durable index)."
+    applied_index: Index
+    "Highest index reported applied. At most `applying_index`."
+    applying: deque[tuple[Index, int]] = attrs.field(factory=deque[tuple[Index, int]])
+    "Last index and bytes of what is given out and not reported applied."
+    applying_bytes: int = 0
+    "Sum of those bytes."
+
+    role: Role
+    "Follower, PreCandidate, Candidate or Leader."
+    now: int = 0
+    "Ticks since the start."
+    wall_ns: int = 0
+    "Wall clock of the last tick."
+    monotonic_ns: int = 0
+    "Monotonic clock of the last tick."
+    stamped_at: tuple[int, int] | None = None
+    "(wall_ns, monotonic_ns) at this leader's last stamp. None: not stamped in this leadership."
+    heard_leader_at: int | None = None
+    "Tick at which a leader was last heard, or an election stood: others' campaigns wait (§4.2.3)."
+    election_deadline: int
+    "Campaign at this tick unless a leader is heard before."
+    barred: str | None = None
+    "Why this node may not vote, campaign or acknowledge; None if it may."
+    reception: Reception | None = None
+    "The snapshot being received, if any."
+    installing: tuple[int, SnapshotMeta] | None = None
+    "A received snapshot that replaced the log, and the write that makes it durable."
+    out: Outbox = attrs.field(factory=Outbox)
+    "What the step in progress obliges the driver to do."
+
+    # ── who ──
+
+    @property
+    def identity(self) -> Identity:
+        """This server's name and incarnation."""
+        return self.config.identity
+
+    @property
+    def configuration(self) -> Configuration:
+        """The configuration in force: the newest in the log, committed or not (§4.1)."""
+        return self.configurations[-1][1]
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The leader of this term, as far as known."""
+        match self.role:
+            case Leader():
+                return self.identity.id
+            case Follower(leader=Identity() as leader):
+                return leader.id
+            case _:
+                return None
+
+    @property
+    def others(self) -> tuple[NodeId, ...]:
+        """All other members, in the order of their ids."""
+        return tuple(m.id for m in self.configuration.members if m.id != self.identity.id)
+
+    @property
+    def other_voters(self) -> tuple[NodeId, ...]:
+        """All other voters, of either half, in the order of their ids."""
+        voters = {*self.configuration.voters, *self.configuration.outgoing}
+        return tuple(sorted(voters - {self.identity.id}))
+
+    @property
+    def may_campaign(self) -> bool:
+        """Whether this server is a voter in good standing."""
+        configuration = self.configuration
+        return (
+            self.barred is None
+            and configuration.votes(self.identity.id)
+            and configuration.knows(self.identity)
+        )
+
+    # ── time ──
+
+    @property
+    def election_ticks(self) -> tuple[int, int]:
+        """Bounds of the election timeout in force, in ticks (§3.4)."""
+        low, high = self.configuration.settings.election_timeout_ms
+        return self.config.ticks(low), self.config.ticks(high)
+
+    def restart_election_timer(self) -> None:
+        """Draw a new timeout, so that servers rarely campaign together (§3.4)."""
+        low, high = self.election_ticks
+        self.election_deadline = self.now + self.rng.randint(low, high)
+
+    # ── moves ──
+
+    def become(self, role: Role) -> None:
+        """Take another role. What the old one still owed is answered."""
+        assert (type(self.role), type(role)) in TRANSITIONS
+        self._refuse_reads()
+        lost = self.leader
+        if isinstance(self.role, Leader):
+            self.verified_index = (
+                self.commit_index
+            )  # a leader's own log was never proven by another
+        self.role = role
+        if lost is not None and self.leader is None:
+            self.out.events.append(LeaderLost(leader=lost, term=self.current_term))
+        self.out.events.append(RoleChanged(role=self.role_name, term=self.current_term))
+
+    def adopt_term(self, term: Term) -> None:
+        """§3.3: whoever sees a later term joins it as a follower, with its vote unused."""
+        assert term > self.current_term
+        self.current_term = term
+        self.voted_for = None
+        self.verified_index = self.commit_index  # nothing is proven of this term's leader yet
+        self.reception = None
+        self.become(Follower())
+
+    def follow(self, leader: Identity) -> bool:
+        """A leader of `current_term` spoke. False, and nothing done, if that cannot be (§3.4)."""
+        match self.role:
+            case Follower(leader=None) | PreCandidate() | Candidate():
+                self.become(Follower(leader=leader))
+                self.out.events.append(LeaderElected(leader=leader.id, term=self.current_term))
+            case Follower(leader=known) if known == leader:
+                pass
+            case Follower() | Leader():
+                self.misbehaved(leader, f"claims term {self.current_term}, led by {self.leader}")
+                return False
+        self.heard_leader_at = self.now
+        self.restart_election_timer()
+        return True
+
+    def misbehaved(self, peer: Identity, what: str) -> None:
+        """`peer` sent what a correct server can't have sent; it is dropped, and told to people."""
+        self.out.events.append(PeerMisbehaved(peer=peer, what=what))
+
+    def confirmed_round(self) -> int:
+        """The highest round of heartbeats that a quorum has answered. Only of a leader."""
+        assert isinstance(self.role, Leader)
+        progress, last, me = self.role.progress, self.role.round, self.identity.id
+        return quorum.confirmed(
+            self.configuration, lambda voter: last if voter == me else progress[voter].round
+        )
+
+    def advance_commit_to(self, index: Index) -> None:
+        """Entries up to `index` are known committed. Lower ones change nothing."""
+        assert index <= self.log.last_index
+        self.commit_index = max(self.commit_index, index)
+
+    # ── log ──
+
+    def append(self, run: Run) -> None:
+        """Append to the log; a configuration in it is in force from here on (§4.1)."""
+        self.log.append(run)
+        if run.kinds is None or Kind.CONFIGURATION not in run.kinds:
+            return
+        for entry in run:
+            if entry.kind is Kind.CONFIGURATION:
+                self.configurations.append((entry.index, Configuration.decode(entry.payload)))
+                self._announce_configuration()
+
+    def truncate(self, first: Index) -> None:
+        """Remove `first` and what follows; the configuration before them is in force again (§4.1)."""
+        assert first > self.commit_index, "State Machine Safety: committed entries stay"
+        assert not isinstance(self.role, Leader), "Leader Append-Only"
+        self.log.truncate(first)
+        self.durability.truncate(first)
+        self.verified_index = min(self.verified_index, Index(first - 1))
+        if self.configurations[-1][0] >= first:
+            while self.configurations[-1][0] >= first:
+                self.configurations.pop()
+            self._announce_configuration()
+
+    def reset_log(self, snapshot: SnapshotMeta) -> None:
+        """A received snapshot takes the place of the whole log (§5.3)."""
+        assert snapshot.index > self.commit_index
+        # What was durable up to the old commit index is part of the snapshot; the rest is void.
+        self.durability.disclaim(Index(self.commit_index + 1))
+        self.durability.issued_index = snapshot.index
+        self.durability.truncated_from = None
+        self.log.reset(snapshot.index, snapshot.term, snapshot.time_ns, snapshot.elapsed_ns)
+        self.snapshot = snapshot
+        self.configurations = [(snapshot.configuration_index, snapshot.configuration)]
+        self.commit_index = self.verified_index = self.applying_index = snapshot.index
+        self.applying.clear()
+        self.applying_bytes = 0
+        self._announce_configuration()
+
+    # ── words ──
+
+    @property
+    def role_name(self) -> str:
+        """follower, learner, pre-candidate, candidate or leader."""
+        match self.role:
+            case Follower():
+                member = self.configuration.member(self.identity.id)
+                learns = member is not None and member.role is MemberRole.LEARNER
+                return "learner" if learns else "follower"
+            case PreCandidate():
+                return "pre-candidate"
+            case Candidate():
+                return "candidate"
+            case Leader():
+                return "leader"
+
+    def _announce_configuration(self) -> None:
+        index, configuration = self.configurations[-1]
+        self.out.events.append(ConfigurationChanged(index=index, configuration=configuration))
+
+    def _refuse_reads(self) -> None:
+        """Reads of this server that can't be confirmed any more are refused; others' find out by the term."""
+        match self.role:
+            case Follower():
+                tickets = list(self.role.reads)
+            case Leader():
+                asked = [*self.role.reads_waiting, *self.role.reads]
+                tickets = [ticket for node, ticket in asked if node == self.identity.id]
+            case _:
+                tickets = []
+        for ticket in tickets:
+            self.out.answers.append(Refused(ticket=ticket, reason=Refusal.LEADER_LOST, leader=None))
