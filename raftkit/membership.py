@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from enum import IntEnum
+from functools import cached_property
 
 import attrs
 
@@ -119,12 +120,12 @@ class Configuration:
     settings: Settings = Settings()
     "See `Settings`."
 
-    @property
+    @cached_property
     def voters(self) -> tuple[NodeId, ...]:
         """Ids of the voters of this (while joint: of the new) configuration, sorted."""
         return tuple(m.id for m in self.members if m.role is not Role.LEARNER)
 
-    @property
+    @cached_property
     def halves(self) -> tuple[tuple[NodeId, ...], ...]:
         """The sets of voters of which each must agree: one, or two while joint."""
         return (self.voters, self.outgoing) if self.outgoing else (self.voters,)

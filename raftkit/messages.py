@@ -384,7 +384,7 @@ class Fetched:
     fetch: Fetch
     "The question."
     runs: tuple[Run, ...]
-    "From `fetch.first` on, at least one entry; empty if compacted meanwhile."
+    "From `fetch.first` on, at least one entry; after `fetch.last` they are ignored. Empty: compacted."
 
 
 @attrs.frozen(kw_only=True)
@@ -456,6 +456,8 @@ class Fetch:
 
     first: Index
     "The first one wanted."
+    last: Index
+    "The last one wanted. It is committed, so an answer can't be overtaken by another leader's entries."
     bytes_max: int
     "As many as fit, but at least one."
 

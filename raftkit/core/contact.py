@@ -28,7 +28,7 @@ def on_heartbeat(state: State, sender: Identity, message: Heartbeat) -> None:
         return
     assert isinstance(state.role, Follower)
     state.advance_commit_to(min(message.commit_index, state.verified_index))
-    state.role.owes_round = message.round
+    state.role.owes_round = max(state.role.owes_round or 0, message.round)
 
 
 def on_heartbeat_reply(state: State, sender: Identity, message: HeartbeatReply) -> None:
@@ -81,7 +81,6 @@ def step_down(state: State) -> bool:
     if state.now - heard <= high:
         return False
     state.become(Follower())
-    state.restart_election_timer()
     return True
 
 

@@ -122,11 +122,7 @@ def campaign(state: State) -> bool:
         state.configuration, state.role.granted
     ):
         return False
-    state.current_term = Term(state.current_term + 1)
-    state.voted_for = state.identity
-    state.verified_index = state.commit_index
-    state.become(Candidate())
-    state.restart_election_timer()
+    state.campaign()
     state.out.send(
         VoteRequest(
             term=state.current_term,

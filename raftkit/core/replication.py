@@ -168,10 +168,13 @@ def on_append_rejected(state: State, sender: Identity, message: AppendRejected) 
 
 def on_fetched(state: State, fetched: Fetched) -> None:
     """Entries that were read back, for followers too far behind for those in memory."""
-    if isinstance(state.role, Leader) and fetched.fetch.first in state.role.fetching:
-        state.role.fetching.remove(fetched.fetch.first)
-        if fetched.runs:
-            state.role.fetched[fetched.fetch.first] = fetched.runs
+    fetch = fetched.fetch
+    if isinstance(state.role, Leader) and fetch.first in state.role.fetching:
+        state.role.fetching.remove(fetch.first)
+        wanted = [run for run in fetched.runs if run.first <= fetch.last]
+        if wanted:
+            wanted[-1] = wanted[-1].cut(wanted[-1].first, min(wanted[-1].last, fetch.last))
+            state.role.fetched[fetch.first] = tuple(wanted)
 
 
 def _progress(state: State, sender: Identity) -> Progress | None:
@@ -271,7 +274,11 @@ def _append_entries(state: State, first: Index) -> AppendEntries | None:
     else:
         if first not in state.role.fetching:
             state.role.fetching.add(first)
-            state.out.fetches.append(Fetch(first=first, bytes_max=state.config.append_bytes_max))
+            # What was evicted from memory was applied, so it is the same in every leadership.
+            last = Index(log.first_held - 1)
+            state.out.fetches.append(
+                Fetch(first=first, last=last, bytes_max=state.config.append_bytes_max)
+            )
         return None
     return AppendEntries(
         term=state.current_term,

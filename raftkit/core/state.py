@@ -1,7 +1,7 @@
 """The state of one server (paper Figure 2), its roles (Figure 3.3), and the moves between them.
 
 Laws: role data exists only while the role does. A role changes only in `become`, along TRANSITIONS. The
-term changes only in `adopt_term`. Nothing here decides *when*: handlers and rules do.
+term changes only in `adopt_term` and `campaign`. Nothing here decides *when*: handlers and rules do.
 """
 
 from __future__ import annotations
@@ -284,9 +284,9 @@ class State:
         self._refuse_reads()
         lost = self.leader
         if isinstance(self.role, Leader):
-            self.verified_index = (
-                self.commit_index
-            )  # a leader's own log was never proven by another
+            # A leader's own log was never proven by another, and its election timer stood still.
+            self.verified_index = self.commit_index
+            self.restart_election_timer()
         self.role = role
         if lost is not None and self.leader is None:
             self.out.events.append(LeaderLost(leader=lost, term=self.current_term))
@@ -294,12 +294,21 @@ class State:
 
     def adopt_term(self, term: Term) -> None:
         """§3.3: whoever sees a later term joins it as a follower, with its vote unused."""
+        self._enter(term, None)
+        self.become(Follower())
+
+    def campaign(self) -> None:
+        """§3.4: begin the next term as a candidate, which votes for itself."""
+        self._enter(Term(self.current_term + 1), self.identity)
+        self.become(Candidate())
+        self.restart_election_timer()
+
+    def _enter(self, term: Term, vote: Identity | None) -> None:
         assert term > self.current_term
         self.current_term = term
-        self.voted_for = None
+        self.voted_for = vote
         self.verified_index = self.commit_index  # nothing is proven of this term's leader yet
         self.reception = None
-        self.become(Follower())
 
     def follow(self, leader: Identity) -> bool:
         """A leader of `current_term` spoke. False, and nothing done, if that cannot be (§3.4)."""
