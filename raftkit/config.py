@@ -12,7 +12,10 @@ from raftkit.errors import ConfigError
 from raftkit.membership import Settings
 from raftkit.model import Identity
 
-__all__ = ["Config", "check_settings"]
+__all__ = ["ENTRY_BYTES_MAX", "Config", "check_settings"]
+
+ENTRY_BYTES_MAX = 4 * 1024 * 1024
+"No group may allow larger payloads: no receiver does (`wire.Limits`)."
 
 
 @attrs.frozen(kw_only=True)
@@ -78,5 +81,8 @@ def check_settings(settings: Settings, *, heartbeat_ms: int, voters: int) -> Non
             f"replication_factor {settings.replication_factor} must lie between 1 and the "
             f"{voters} voters: it can raise the majority, never lower it"
         )
-    if settings.entry_bytes_max < 1024:
-        raise ConfigError(f"entry_bytes_max must be at least 1024, got {settings.entry_bytes_max}")
+    if not 1024 <= settings.entry_bytes_max <= ENTRY_BYTES_MAX:
+        raise ConfigError(
+            f"entry_bytes_max must lie between 1024 and {ENTRY_BYTES_MAX}, "
+            f"got {settings.entry_bytes_max}"
+        )

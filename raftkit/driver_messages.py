@@ -70,6 +70,8 @@ class FoundingRecord:
 class Hello:
     """Who I am and what I can speak. First on each connection, and again when any of it changes."""
 
+    wire_format: int
+    "Highest version of the wire format that the sender writes, from 1. Stands first for ever."
     boot: int
     "How often the sender's directory was opened, from 1, u64."
     nonce: int
