@@ -34,6 +34,9 @@ __all__ = [
     "on_propose",
 ]
 
+_ENTRIES_MAX = 32_768
+"Entries of one AppendEntries, however small: receivers bound what a message may hold (`wire.Limits`)."
+
 # ── at the leader: proposals ─────────────────────────────────────────────────────────────────────────
 
 
@@ -52,7 +55,7 @@ def on_propose(state: State, propose: Propose) -> None:
         term=state.current_term,
         time_ns=time_ns,
         elapsed_ns=elapsed_ns,
-        kinds=propose.kinds,
+        kinds=propose.kinds if propose.kinds and any(propose.kinds) else None,
         payloads=propose.payloads,
     )
     state.append(run)
@@ -268,7 +271,8 @@ def _append_entries(state: State, first: Index) -> AppendEntries | None:
     if first > log.last_index:
         runs: tuple[Run, ...] = ()
     elif first >= log.first_held:
-        runs = log.slice(first, state.config.append_bytes_max)
+        last = min(log.last_index, Index(first + _ENTRIES_MAX - 1))
+        runs = log.slice(first, state.config.append_bytes_max, last)
     elif first in state.role.fetched:
         runs = state.role.fetched[first]
     else:
