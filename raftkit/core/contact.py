@@ -63,16 +63,13 @@ def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
         state.election_deadline = state.now + 1 + 2 * rank
 
 
-def step_down(state: State) -> bool:
+def step_down(state: State, leader: Leader) -> bool:
     """§6.2: a leader that hears from no majority for an election timeout is a leader no more.
 
     Before reads are confirmed: a leader waking from a pause must not take answers that waited for it in
     the inbox for fresh ones.
     """
-    if not isinstance(state.role, Leader):
-        return False
-    progress = state.role.progress
-    me = state.identity.id
+    progress, me = leader.progress, state.identity.id
     _, high = state.election_ticks
     heard = quorum.confirmed(
         state.configuration,
@@ -84,13 +81,10 @@ def step_down(state: State) -> bool:
     return True
 
 
-def beat(state: State) -> bool:
+def beat(state: State, leader: Leader) -> bool:
     """Let everybody hear of the leader when it is due, or when reads wait and no round is under way."""
-    if not isinstance(state.role, Leader):
-        return False
-    leader = state.role
-    idle = leader.round == state.confirmed_round()
-    if state.now < leader.heartbeat_due and not (leader.reads_waiting and idle):
+    due = state.now >= leader.heartbeat_due
+    if not due and not (leader.reads_waiting and leader.round == state.confirmed_round()):
         return False
     leader.heartbeat_due = state.now + state.config.ticks(state.config.heartbeat_ms)
     leader.next_round(state.commit_index)
@@ -100,18 +94,17 @@ def beat(state: State) -> bool:
     return True
 
 
-def announce_commit(state: State) -> bool:
+def announce_commit(state: State, leader: Leader) -> bool:
     """Tell nodes with waiters of a commit at once; the others learn it with the next message."""
-    if not isinstance(state.role, Leader):
-        return False
     eager = [
         peer
-        for peer, progress in state.role.progress.items()
+        for peer, progress in leader.progress.items()
         if progress.told_commit < min(progress.awaits, state.commit_index)
     ]
     for peer in eager:
-        state.role.progress[peer].told_commit = state.commit_index
-    state.out.send(_heartbeat(state, state.role), *eager)
+        leader.progress[peer].told_commit = state.commit_index
+    if eager:
+        state.out.send(_heartbeat(state, leader), *eager)
     return bool(eager)
 
 

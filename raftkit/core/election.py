@@ -116,11 +116,9 @@ def sticks_to_leader(state: State) -> bool:
 # ── conclusions ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def campaign(state: State) -> bool:
+def campaign(state: State, role: PreCandidate) -> bool:
     """A quorum would vote for this server: seek election in the next term (§3.4)."""
-    if not isinstance(state.role, PreCandidate) or not quorum.won(
-        state.configuration, state.role.granted
-    ):
+    if not quorum.won(state.configuration, role.granted):
         return False
     state.campaign()
     state.out.send(
@@ -134,14 +132,12 @@ def campaign(state: State) -> bool:
     return True
 
 
-def take_office(state: State) -> bool:
+def take_office(state: State, role: Candidate) -> bool:
     """A quorum voted for this server: it leads its term (§3.4).
 
     The no-op at its start lets everything before it commit, and tells the leader how far that is (§6.4).
     """
-    if not isinstance(state.role, Candidate):
-        return False
-    granted = set(state.role.granted)
+    granted = set(role.granted)
     if state.durability.hard_state == (state.current_term, state.identity):
         granted.add(state.identity.id)  # its own vote, like anyone's, counts once it is durable
     if not quorum.won(state.configuration, granted):

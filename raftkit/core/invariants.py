@@ -91,6 +91,7 @@ def _check_leader(state: State, leader: Leader) -> None:
     assert tuple(leader.progress) == state.others, "one progress for each other member, in order"
     assert leader.uncommitted_bytes == sum(size for _, size in leader.uncommitted)
     assert not leader.uncommitted or leader.uncommitted[0][0] > state.commit_index
+    assert state.installing is None, "its vote was durable after the snapshot"
     assert not leader.fetched, "what was read back is used in its step"
     for progress in leader.progress.values():
         assert progress.match_index < progress.next_index <= log.last_index + 1

@@ -46,4 +46,6 @@ def confirmed(configuration: Configuration, answered: Callable[[NodeId], int]) -
 
 def _nth(half: tuple[NodeId, ...], value: Callable[[NodeId], int], count: int) -> int:
     """The highest number that `count` of these voters have reached."""
-    return sorted((value(voter) for voter in half), reverse=True)[count - 1]
+    values = [value(voter) for voter in half]
+    values.sort()
+    return values[-count]

@@ -17,7 +17,7 @@ from raftkit.core import contact, election, invariants, reads, replication, snap
 from raftkit.core.durability import Durability
 from raftkit.core.log import Log
 from raftkit.core.outbox import Outbox
-from raftkit.core.state import Follower, Leader, State
+from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, Role, State
 from raftkit.errors import LocalProtocolError
 from raftkit.membership import Configuration
 from raftkit.messages import (
@@ -75,25 +75,26 @@ HANDLERS: dict[type[Message], Callable[[State, Identity, Never], None]] = {
 }
 "What a message of the current term is for."
 
-RULES: tuple[Callable[[State], bool], ...] = (
-    election.campaign,
-    election.take_office,
-    # Before anything is concluded from answers: a leader that woke from a pause has none that count.
-    contact.step_down,
-    replication.advance_commit,
-    snapshots.acknowledge,
-    # After the commit index has moved: a read needs the latest, and the no-op's commit.
-    reads.confirm,
-    # After reads were confirmed: the next round takes those that wait.
-    contact.beat,
-    reads.ask_again,
-    # Last: what is sent carries everything concluded above.
-    replication.feed_followers,
-    snapshots.read_next_chunks,
-    # After entries, which carry the commit index to most.
-    contact.announce_commit,
-)
-"Conclusions, in order, until none changes anything. The names are conditions of Figure 2, not events."
+RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
+    Follower: (snapshots.acknowledge, reads.ask_again),
+    PreCandidate: (snapshots.acknowledge, election.campaign),
+    Candidate: (snapshots.acknowledge, election.take_office),
+    Leader: (
+        # Before anything is concluded from answers: a leader that woke from a pause has none that count.
+        contact.step_down,
+        replication.advance_commit,
+        # After the commit index has moved: a read needs the latest, and the no-op's commit.
+        reads.confirm,
+        # After reads were confirmed: the next round takes those that wait.
+        contact.beat,
+        # What is sent carries everything concluded above.
+        replication.feed_followers,
+        snapshots.read_next_chunks,
+        # After entries, which carry the commit index to most.
+        contact.announce_commit,
+    ),
+}
+"Conclusions of each role, in order, until none changes anything: conditions of Figure 2, not events."
 
 _SETTLE_MAX = 32
 "Rounds of RULES after which something is wrong: each strictly advances something bounded."
@@ -313,10 +314,14 @@ LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
 
 
 def _settle(state: State) -> None:
-    """Run RULES until none of them changes anything."""
+    """Run the role's RULES until none of them changes anything; another role's, once it has changed."""
     for _ in range(_SETTLE_MAX):
-        changed = [rule(state) for rule in RULES]  # all of them, in order
-        if not any(changed):
+        role, changed = state.role, False
+        for rule in RULES[type(role)]:
+            changed |= rule(state, cast("Never", role))
+            if state.role is not role:
+                break
+        if not changed:
             return
     raise AssertionError("the rules don't settle")
 

@@ -52,11 +52,10 @@ def on_read_reply(state: State, sender: Identity, message: ReadReply) -> None:
         state.out.answers.append(ReadConfirmed(ticket=message.ticket, index=message.index))
 
 
-def confirm(state: State) -> bool:
+def confirm(state: State, leader: Leader) -> bool:
     """Answer the reads whose round a quorum has answered (§6.4, steps 1 to 3)."""
-    if not isinstance(state.role, Leader) or state.commit_index < state.role.first_index:
+    if not leader.reads or state.commit_index < leader.first_index:
         return False
-    leader = state.role
     confirmed = state.confirmed_round()
     ready = [key for key, read in leader.reads.items() if read.round <= confirmed]
     for node, ticket in ready:
@@ -71,13 +70,13 @@ def confirm(state: State) -> bool:
     return bool(ready)
 
 
-def ask_again(state: State) -> bool:
+def ask_again(state: State, follower: Follower) -> bool:
     """Ask the leader once more for reads that it has not answered in time: something was lost."""
-    if not isinstance(state.role, Follower) or state.role.leader is None:
+    if not follower.reads or follower.leader is None:
         return False
     due = state.now - state.config.ticks(state.config.retry_ms)
-    late = [ticket for ticket, asked in state.role.reads.items() if asked <= due]
+    late = [ticket for ticket, asked in follower.reads.items() if asked <= due]
     for ticket in late:
-        state.role.reads[ticket] = state.now
-        state.out.send(ReadRequest(term=state.current_term, ticket=ticket), state.role.leader.id)
+        follower.reads[ticket] = state.now
+        state.out.send(ReadRequest(term=state.current_term, ticket=ticket), follower.leader.id)
     return bool(late)

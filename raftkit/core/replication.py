@@ -190,11 +190,9 @@ def _progress(state: State, sender: Identity) -> Progress | None:
 # ── conclusions ──────────────────────────────────────────────────────────────────────────────────────
 
 
-def advance_commit(state: State) -> bool:
+def advance_commit(state: State, leader: Leader) -> bool:
     """§3.5: an entry that enough servers hold durably is committed, and everything before it."""
-    if not isinstance(state.role, Leader):
-        return False
-    leader, me = state.role, state.identity.id
+    me = state.identity.id
     index = quorum.committed(
         state.configuration,
         lambda voter: state.durability.index if voter == me else leader.progress[voter].match_index,
@@ -208,17 +206,15 @@ def advance_commit(state: State) -> bool:
     return True
 
 
-def feed_followers(state: State) -> bool:
+def feed_followers(state: State, leader: Leader) -> bool:
     """Send each follower what it lacks, as far as its window allows; what is the same, once for all."""
-    if not isinstance(state.role, Leader):
-        return False
     batches: dict[Index, tuple[AppendEntries, list[NodeId]]] = {}
-    for peer, progress in state.role.progress.items():
+    for peer, progress in leader.progress.items():
         _choose_mode(state, progress)
         while _has_room(state, progress):
             at = progress.next_index
             if at not in batches:
-                message = _append_entries(state, at)
+                message = _append_entries(state, leader, at)
                 if message is None:
                     break
                 batches[at] = (message, [])
@@ -227,7 +223,7 @@ def feed_followers(state: State) -> bool:
             _record_sent(state, progress, message)
     for _, (message, targets) in sorted(batches.items()):
         state.out.send(message, *targets)
-    state.role.fetched.clear()
+    leader.fetched.clear()
     return bool(batches)
 
 
@@ -261,9 +257,8 @@ def _has_room(state: State, progress: Progress) -> bool:
             return False
 
 
-def _append_entries(state: State, first: Index) -> AppendEntries | None:
+def _append_entries(state: State, leader: Leader, first: Index) -> AppendEntries | None:
     """The message that begins at `first`; None while storage is asked for its entries."""
-    assert isinstance(state.role, Leader)
     log = state.log
     prev = Index(first - 1)
     prev_term = log.term(prev)
@@ -273,11 +268,11 @@ def _append_entries(state: State, first: Index) -> AppendEntries | None:
     elif first >= log.first_held:
         last = min(log.last_index, Index(first + _ENTRIES_MAX - 1))
         runs = log.slice(first, state.config.append_bytes_max, last)
-    elif first in state.role.fetched:
-        runs = state.role.fetched[first]
+    elif first in leader.fetched:
+        runs = leader.fetched[first]
     else:
-        if first not in state.role.fetching:
-            state.role.fetching.add(first)
+        if first not in leader.fetching:
+            leader.fetching.add(first)
             # What was evicted from memory was applied, so it is the same in every leadership.
             last = Index(log.first_held - 1)
             state.out.fetches.append(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 
 from raftkit.core.progress import Progress, Snapshotting
-from raftkit.core.state import Follower, Leader, Reception, State
+from raftkit.core.state import Follower, Leader, Reception, Role, State
 from raftkit.messages import (
     ReadSnapshot,
     SnapshotChunk,
@@ -54,13 +54,11 @@ def on_snapshot_taken(state: State, taken: SnapshotTaken) -> None:
 # ── at the leader ────────────────────────────────────────────────────────────────────────────────────
 
 
-def read_next_chunks(state: State) -> bool:
+def read_next_chunks(state: State, leader: Leader) -> bool:
     """Have the next chunk read for each follower that is ready for it."""
-    if not isinstance(state.role, Leader):
-        return False
     ready = [
         (peer, progress.mode)
-        for peer, progress in state.role.progress.items()
+        for peer, progress in leader.progress.items()
         if isinstance(progress.mode, Snapshotting) and not progress.mode.asked
     ]
     for peer, mode in ready:
@@ -183,7 +181,7 @@ def _take(state: State, reception: Reception, message: SnapshotChunk) -> None:
         state.reception = None
 
 
-def acknowledge(state: State) -> bool:
+def acknowledge(state: State, role: Role) -> bool:
     """After writes completed: tell the leader what is written, install what has become durable."""
     changed = False
     if state.installing is not None and state.installing[0] <= state.durability.completed:
@@ -192,8 +190,8 @@ def acknowledge(state: State) -> bool:
         state.installing = None
         state.out.install = snapshot
         state.out.events.append(SnapshotInstalled(index=snapshot.index))
-        if isinstance(state.role, Follower) and state.role.leader is not None:
-            _reply(state, state.role.leader, snapshot.index, snapshot.size, installed=True)
+        if isinstance(role, Follower) and role.leader is not None:
+            _reply(state, role.leader, snapshot.index, snapshot.size, installed=True)
     reception = state.reception
     if reception is not None and 0 < reception.write <= state.durability.completed:
         changed = True
