@@ -33,16 +33,16 @@ def on_heartbeat(state: State, sender: Identity, message: Heartbeat) -> None:
 
 def on_heartbeat_reply(state: State, sender: Identity, message: HeartbeatReply) -> None:
     """A follower answers: contact, its highest round, and how much of the log it is known to hold."""
-    if not isinstance(state.role, Leader) or not state.configuration.knows(sender):
+    progress = state.progress_of(sender)
+    if progress is None or not isinstance(state.role, Leader):
         return
-    progress = state.role.progress[sender.id]
     if message.round > state.role.round or message.index > state.log.last_index:
         state.misbehaved(sender, "answers what was never sent")
         return
     progress.heard_at = state.now
     progress.round = max(progress.round, message.round)
     progress.acknowledge(message.index, state.now)
-    progress.revive(state.now, state.config.ticks(state.config.retry_ms))
+    progress.revive(message.index, state.now, state.config.ticks(state.config.retry_ms))
 
 
 def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:

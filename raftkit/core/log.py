@@ -167,16 +167,16 @@ class Log:
         term = self.term(index)
         if term is None:
             raise RaftInternalError(f"compaction to {index}, which the log does not have")
-        stamps = self.last_stamps
         place = bisect_right(self._firsts, index)
+        if place:
+            before = self._runs[place - 1]
+            self.base_time_ns, self.base_elapsed_ns = before.time_ns, before.elapsed_ns
         if place and self._runs[place - 1].last > index:
             place -= 1
             left = self._runs[place].cut(Index(index + 1), self._runs[place].last)
             self.tail_bytes -= self._runs[place].size - left.size
             self._runs[place], self._firsts[place] = left, left.first
         self.tail_bytes -= sum(run.size for run in self._runs[:place])
-        if not self._runs[place:]:
-            self.base_time_ns, self.base_elapsed_ns = stamps
         del self._runs[:place], self._firsts[:place]
         terms = bisect_right(self._term_firsts, index)
         if terms and (terms == len(self._term_firsts) or self._term_firsts[terms] > index + 1):

@@ -102,12 +102,16 @@ class Progress:
         self.mode = Probing()
         self.moved_at = now
 
-    def revive(self, now: int, retry_ticks: int) -> None:
-        """The follower answers, so what stood still for `retry_ticks` was lost on the way."""
+    def revive(self, index: Index, now: int, retry_ticks: int) -> None:
+        """The follower answers, so what stood still for `retry_ticks` was lost on the way.
+
+        `index` is what it can prove equal now. Below `match_index` it has restarted, and forgotten what was
+        proven: it commits nothing before it hears of it again.
+        """
         if now - self.moved_at < retry_ticks:
             return
         match self.mode:
-            case Streaming() if not self.mode.in_flight:
+            case Streaming(in_flight=in_flight) if not in_flight and index >= self.match_index:
                 return
             case Streaming():
                 self.probe(Index(self.match_index + 1), now)

@@ -184,7 +184,10 @@ class Raft:
 
     @property
     def ticks_until_next_deadline(self) -> int | None:
-        """How long the driver may sleep if nothing arrives; None: for ever. At least 0."""
+        """How long the driver may sleep if nothing arrives; None: for ever. At least 0.
+
+        A leader judges at its heartbeats whether a majority answers, so silence has no deadline of its own.
+        """
         state = self.state
         match state.role:
             case Leader() as leader:
@@ -227,6 +230,9 @@ class Raft:
 
     def _take(self, item: Input) -> None:
         if isinstance(item, Receive):
+            # What comes back to this server, or from an earlier incarnation of it, is nobody's word.
+            if item.sender.id == self.state.identity.id:
+                return
             if _obeys_terms(self.state, item.sender, item.message):
                 handler = HANDLERS[type(item.message)]
                 handler(self.state, item.sender, cast("Never", item.message))

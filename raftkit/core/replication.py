@@ -141,7 +141,7 @@ def _reject(state: State, sender: Identity, message: AppendEntries) -> None:
 
 def on_append_accepted(state: State, sender: Identity, message: AppendAccepted) -> None:
     """Record how much of the log a follower holds durably. Of this term: others never get here."""
-    progress = _progress(state, sender)
+    progress = state.progress_of(sender)
     if progress is None:
         return
     if message.index > state.log.last_index:
@@ -154,7 +154,7 @@ def on_append_accepted(state: State, sender: Identity, message: AppendAccepted) 
 
 def on_append_rejected(state: State, sender: Identity, message: AppendRejected) -> None:
     """The logs differ at `prev_index`: go back, as far as both sides' hints allow at once."""
-    progress = _progress(state, sender)
+    progress = state.progress_of(sender)
     if progress is None:
         return
     progress.heard_at = state.now
@@ -178,13 +178,6 @@ def on_fetched(state: State, fetched: Fetched) -> None:
         if wanted:
             wanted[-1] = wanted[-1].cut(wanted[-1].first, min(wanted[-1].last, fetch.last))
             state.role.fetched[fetch.first] = tuple(wanted)
-
-
-def _progress(state: State, sender: Identity) -> Progress | None:
-    """What is known of `sender`, if this server leads and the configuration names that identity."""
-    if isinstance(state.role, Leader) and state.configuration.knows(sender):
-        return state.role.progress.get(sender.id)
-    return None
 
 
 # ── conclusions ──────────────────────────────────────────────────────────────────────────────────────

@@ -102,9 +102,9 @@ def on_snapshot_read(state: State, read: SnapshotRead) -> None:
 
 def on_snapshot_reply(state: State, sender: Identity, message: SnapshotReply) -> None:
     """A follower has that much of the snapshot, or all of it."""
-    if not isinstance(state.role, Leader) or not state.configuration.knows(sender):
+    progress = state.progress_of(sender)
+    if progress is None:
         return
-    progress = state.role.progress[sender.id]
     progress.heard_at = state.now
     if message.index > state.log.last_index:
         state.misbehaved(sender, f"has a snapshot at {message.index} of {state.log.last_index}")

@@ -325,6 +325,12 @@ class State:
         self.restart_election_timer()
         return True
 
+    def progress_of(self, peer: Identity) -> Progress | None:
+        """What is known of `peer`, if this server leads and the configuration names that identity."""
+        if isinstance(self.role, Leader) and self.configuration.knows(peer):
+            return self.role.progress.get(peer.id)
+        return None
+
     def misbehaved(self, peer: Identity, what: str) -> None:
         """`peer` sent what a correct server can't have sent; it is dropped, and told to people."""
         self.out.events.append(PeerMisbehaved(peer=peer, what=what))
