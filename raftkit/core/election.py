@@ -137,10 +137,10 @@ def take_office(state: State, role: Candidate) -> bool:
 
     The no-op at its start lets everything before it commit, and tells the leader how far that is (§6.4).
     """
-    granted = set(role.granted)
-    if state.durability.hard_state == (state.current_term, state.identity):
-        granted.add(state.identity.id)  # its own vote, like anyone's, counts once it is durable
-    if not quorum.won(state.configuration, granted):
+    # Its own vote, like anyone's, counts once it is durable; and so a leader's term always is.
+    if state.durability.hard_state != (state.current_term, state.identity):
+        return False
+    if not quorum.won(state.configuration, role.granted | {state.identity.id}):
         return False
     first = Index(state.log.last_index + 1)
     progress = {

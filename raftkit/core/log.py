@@ -214,12 +214,9 @@ class Log:
 
 
 def _prefix(run: Run, bytes_max: int, *, at_least_one: bool) -> tuple[Run, ...]:
-    """The first entries of `run` that fit, as no run or one."""
+    """The first entries that fit of a `run` that does not, as no run or one."""
     count = 0
-    for payload in run.payloads:
-        bytes_max -= len(payload)
-        if bytes_max < 0:
-            break
+    while (bytes_max := bytes_max - len(run.payloads[count])) >= 0:
         count += 1
     count = max(count, int(at_least_one))
     return (run.cut(run.first, Index(run.first + count - 1)),) if count else ()

@@ -57,14 +57,12 @@ class Outbox:
 
         Acknowledgements are composed from what is durable already, so they wait for their term at most.
         """
-        now: list[Send] = []
-        later: list[Send] = []
-        for send in self.sends:
-            match DURABLE_BEFORE[type(send.message)]:
-                case Durable.NOTHING:
-                    now.append(send)
-                case Durable.TERM | Durable.LOG:
-                    (now if term_durable else later).append(send)
-                case Durable.TERM_AND_VOTE:
-                    (now if vote_durable else later).append(send)
-        return tuple(now), tuple(later)
+        ready = {
+            Durable.NOTHING: True,
+            Durable.TERM: term_durable,
+            Durable.LOG: term_durable,
+            Durable.TERM_AND_VOTE: vote_durable,
+        }
+        now = tuple(it for it in self.sends if ready[DURABLE_BEFORE[type(it.message)]])
+        later = tuple(it for it in self.sends if not ready[DURABLE_BEFORE[type(it.message)]])
+        return now, later

@@ -110,11 +110,8 @@ class Progress:
         """
         if now - self.moved_at < retry_ticks:
             return
-        match self.mode:
-            case Streaming(in_flight=in_flight) if not in_flight and index >= self.match_index:
-                return
-            case Streaming():
-                self.probe(Index(self.match_index + 1), now)
-            case Probing() | Snapshotting():
-                self.mode.asked = False
-                self.moved_at = now
+        if not isinstance(self.mode, Streaming):
+            self.mode.asked = False
+            self.moved_at = now
+        elif self.mode.in_flight or index < self.match_index:
+            self.probe(Index(self.match_index + 1), now)

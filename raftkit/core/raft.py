@@ -320,16 +320,21 @@ LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
 
 
 def _settle(state: State) -> None:
-    """Run the role's RULES until none of them changes anything; another role's, once it has changed."""
-    for _ in range(_SETTLE_MAX):
-        role, changed = state.role, False
-        for rule in RULES[type(role)]:
-            changed |= rule(state, cast("Never", role))
-            if state.role is not role:
-                break
-        if not changed:
-            return
-    raise AssertionError("the rules don't settle")
+    """Run RULES until none of them changes anything."""
+    rounds = 0
+    while _conclude(state):
+        rounds += 1
+        assert rounds < _SETTLE_MAX, "the rules settle"
+
+
+def _conclude(state: State) -> bool:
+    """One round of the role's rules, ending early where it takes another role. Whether any said yes."""
+    role, changed = state.role, False
+    for rule in RULES[type(role)]:
+        changed |= rule(state, cast("Never", role))
+        if state.role is not role:
+            break
+    return changed
 
 
 def _effects(state: State) -> Effects:

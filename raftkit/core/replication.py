@@ -246,8 +246,8 @@ def _has_room(state: State, progress: Progress) -> bool:
                 and len(in_flight) < state.config.inflight_messages_max
                 and (not in_flight or size < state.config.inflight_bytes_max)
             )
-        case Snapshotting():
-            return False
+        case _:
+            return False  # it gets a snapshot first
 
 
 def _append_entries(state: State, leader: Leader, first: Index) -> AppendEntries | None:
@@ -283,15 +283,13 @@ def _append_entries(state: State, leader: Leader, first: Index) -> AppendEntries
 
 def _record_sent(state: State, progress: Progress, message: AppendEntries) -> None:
     progress.told_commit = state.commit_index
-    match progress.mode:
-        case Probing():
-            progress.mode.asked = True
-            progress.moved_at = state.now
-        case Streaming():
-            if not progress.mode.in_flight:
-                progress.moved_at = state.now
-            size = sum(run.size for run in message.runs)
-            progress.mode.sent(message.last_index, size)
-            progress.next_index = Index(message.last_index + 1)
-        case Snapshotting():
-            raise AssertionError("a follower that gets a snapshot is sent no entries")
+    mode = progress.mode
+    if isinstance(mode, Probing):
+        mode.asked = True
+        progress.moved_at = state.now
+        return
+    assert isinstance(mode, Streaming), "a follower that gets a snapshot is sent no entries"
+    if not mode.in_flight:
+        progress.moved_at = state.now
+    mode.sent(message.last_index, sum(run.size for run in message.runs))
+    progress.next_index = Index(message.last_index + 1)

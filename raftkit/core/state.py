@@ -318,7 +318,7 @@ class State:
                 self.out.events.append(LeaderElected(leader=leader.id, term=self.current_term))
             case Follower(leader=known) if known == leader:
                 pass
-            case Follower() | Leader():
+            case _:
                 self.misbehaved(leader, f"claims term {self.current_term}, led by {self.leader}")
                 return False
         self.heard_leader_at = self.now
@@ -401,7 +401,7 @@ class State:
                 return "pre-candidate"
             case Candidate():
                 return "candidate"
-            case Leader():
+            case _:
                 return "leader"
 
     def _announce_configuration(self) -> None:
