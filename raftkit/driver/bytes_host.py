@@ -1,0 +1,138 @@
+"""A `BytesStateMachine` on one replica: new commands in batches, everything else through it.
+
+Law: any exception out of the machine is StateMachineFailed and ends the node: nobody but the machine knows
+what of the batch was done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from raftkit.driver.envelope import END, Reader, frame
+from raftkit.driver.hosts import Host, Outcome
+from raftkit.driver.replies import VALUE
+from raftkit.driver.sessions import HEADER_BYTES, NONCE_BIT, PENDING, Sessions, unpack_header
+from raftkit.encoding import MalformedError
+from raftkit.errors import LocalProtocolError, RaftInternalError, Rejected, StateMachineFailed
+from raftkit.model import Run
+from raftkit.statemachine import Batch, BytesStateMachine
+
+__all__ = ["BytesHost"]
+
+T = TypeVar("T")
+_Fresh = tuple[int, int, int, int]
+"Place in the run, session, seq, and the floor that `Sessions.admit` gave."
+
+
+class BytesHost(Host):
+    """Holds a `BytesStateMachine`."""
+
+    kind = "bytes"
+    newest = 1
+
+    def __init__(self, machine: BytesStateMachine) -> None:
+        self.machine = machine
+
+    def apply(
+        self,
+        run: Run,
+        sessions: Sessions,
+        bytes_max: int,
+        cluster: bytes,  # noqa: ARG002 - it seeds `ctx.rng`, and there is no ctx here
+    ) -> Iterator[Outcome]:
+        """See `Host`. The machine gets what is new in one batch, cut only where an older reply is due."""
+        headers = [unpack_header(payload) for payload in run.payloads]
+        fresh: list[_Fresh] = []
+        for place, (session, seq, ack_below) in enumerate(headers):
+            floor: int | bytes = 0
+            if session < NONCE_BIT:
+                floor = sessions.admit(session, seq, ack_below, run.elapsed_ns)
+            if isinstance(floor, int):
+                fresh.append((place, session, seq, floor))
+                continue
+            yield from self._apply_fresh(run, fresh, sessions, bytes_max)
+            fresh = []
+            stored = sessions.reply(session, seq) if floor == PENDING else floor
+            assert stored, "what was pending has just been recorded"
+            yield session, seq, stored
+        yield from self._apply_fresh(run, fresh, sessions, bytes_max)
+
+    def _apply_fresh(
+        self, run: Run, fresh: list[_Fresh], sessions: Sessions, bytes_max: int
+    ) -> Iterator[Outcome]:
+        if not fresh:
+            return
+        batch = Batch(
+            term=run.term,
+            time_ns=run.time_ns,
+            elapsed_ns=run.elapsed_ns,
+            indexes=[run.first + place for place, *_ in fresh],
+            commands=[run.payloads[place][HEADER_BYTES:] for place, *_ in fresh],
+        )
+        results = self._guarded("apply", lambda: list(self.machine.apply(batch)))
+        if len(results) != len(fresh) or not all(type(it) is bytes for it in results):
+            raise StateMachineFailed(
+                f"{type(self.machine).__name__}.apply must return {len(fresh)} results of type bytes, "
+                f"got {results!r:.80}"
+            )
+        for (_, session, seq, floor), result in zip(fresh, results, strict=True):
+            reply = VALUE + result
+            if session < NONCE_BIT:
+                sessions.record(session, seq, floor, reply, bytes_max)
+            yield session, seq, reply
+
+    def encode(self, command: Any) -> bytes:
+        """See `Host`. Raises LocalProtocolError for anything but bytes."""
+        if type(command) is not bytes:
+            raise LocalProtocolError(f"this machine's commands are bytes, got {command!r:.60}")
+        return command
+
+    def ask(self, question: Any) -> Any:
+        """See `Host`."""
+        if not callable(question):
+            raise LocalProtocolError(
+                f"read takes a function of the machine here, got {question!r:.60}"
+            )
+        return question(self.machine)
+
+    def result(self, data: bytes) -> Any:
+        """See `Host`."""
+        return data
+
+    def rejection(self, plain: tuple[Any, ...]) -> Rejected:
+        """See `Host`. No machine that speaks bytes rejects."""
+        raise RaftInternalError(f"a bytes machine rejected a command: {plain!r:.80}")
+
+    def capture(self) -> Callable[[], Iterator[bytes]]:
+        """See `Host`."""
+        chunks = self._guarded("snapshot", self.machine.snapshot)
+
+        def write() -> Iterator[bytes]:
+            yield from (frame(bytes(it)) for it in chunks if it)
+            yield END
+
+        return write
+
+    def restore(self, reader: Reader) -> None:
+        """See `Host`."""
+        frames = reader.frames()
+        self._guarded("restore", lambda: self.machine.restore(frames))
+        if any(frames):
+            raise MalformedError(f"{type(self.machine).__name__}.restore left a part of it unread")
+
+    def digest(self) -> bytes | None:
+        """See `Host`."""
+        digest: bytes | None = self._guarded("digest", self.machine.digest)
+        return digest
+
+    def _guarded(self, method: str, call: Callable[[], T]) -> T:
+        try:
+            return call()
+        except MalformedError:
+            raise
+        except (Exception, SystemExit) as error:
+            raise StateMachineFailed(
+                f"{type(self.machine).__name__}.{method} raised {type(error).__name__}: {error}; "
+                "its state is of no use now: mend the cause and start the node again"
+            ) from error

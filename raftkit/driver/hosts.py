@@ -1,0 +1,70 @@
+"""What a replica needs of its machine, whichever kind that is.
+
+Law: a host applies what it is given, in order, each command after asking the session table.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from raftkit.driver.envelope import Reader
+from raftkit.driver.sessions import Sessions
+from raftkit.errors import Rejected
+from raftkit.model import Run
+
+__all__ = ["Host", "Outcome"]
+
+Outcome = tuple[int, int, bytes]
+"(session, seq, reply) of one entry, for whoever waits for it at this node; see `replies.decode_reply`."
+
+
+class Host(ABC):
+    """What a replica needs to know of its machine."""
+
+    kind: str
+    "Names the form of its part of a snapshot."
+    newest: int
+    "The newest version that the machine's code knows."
+
+    machine: Any
+    "The user's object."
+
+    @abstractmethod
+    def apply(
+        self, run: Run, sessions: Sessions, bytes_max: int, cluster: bytes
+    ) -> Iterator[Outcome]:
+        """Apply a run of commands, one outcome each, in order.
+
+        Raises MalformedError at a command that this code does not know, everything before it applied and
+        nothing of it; StateMachineFailed where the node must halt.
+        """
+
+    @abstractmethod
+    def encode(self, command: Any) -> bytes:
+        """The bytes of a command behind the header. Raises what `Schema.encode` does."""
+
+    @abstractmethod
+    def ask(self, question: Any) -> Any:
+        """The answer to a query, or to a callable that is lent the machine."""
+
+    @abstractmethod
+    def result(self, data: bytes) -> Any:
+        """The value in the reply to a command that was applied."""
+
+    @abstractmethod
+    def rejection(self, plain: tuple[Any, ...]) -> Rejected:
+        """The error in the reply to a command that was refused."""
+
+    @abstractmethod
+    def capture(self) -> Callable[[], Iterator[bytes]]:
+        """The state as it is now; what comes back writes it, whatever is applied meanwhile."""
+
+    @abstractmethod
+    def restore(self, reader: Reader) -> None:
+        """Read what `capture` wrote into this fresh machine. Raises MalformedError."""
+
+    @abstractmethod
+    def digest(self) -> bytes | None:
+        """The machine's own digest, if it has one."""

@@ -1,0 +1,389 @@
+"""Everything that is replicated and deterministic: machine, sessions, log time, version, configuration.
+
+Laws: a replica is a function of the entries applied: two that applied the same log have the same bytes and
+the same digest, on every Python, however applying was batched. It does no I/O and knows no clock. Nothing
+is half restored. Format: `docs/command-format.md`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from hashlib import blake2b
+from typing import Any, Generic, TypeVar, overload
+
+import attrs
+
+from raftkit.driver import replies
+from raftkit.driver.bytes_host import BytesHost
+from raftkit.driver.envelope import END, Reader, item
+from raftkit.driver.hosts import Host, Outcome
+from raftkit.driver.sessions import Sessions, unpack_header
+from raftkit.driver.typed_host import TypedHost
+from raftkit.encoding import MalformedError
+from raftkit.errors import (
+    CommandFailed,
+    ConfigError,
+    DidNotHappen,
+    OutcomeUnknown,
+    RaftError,
+    SessionExpired,
+    StateMachineFailed,
+)
+from raftkit.membership import Configuration, Settings
+from raftkit.model import Index, Kind, Run, Term
+from raftkit.statemachine import BytesStateMachine, Query, StateMachine
+
+__all__ = ["Capture", "Outcome", "Replica", "UnknownCommand"]
+
+_FORMAT = 1
+DIGEST_BYTES = 32
+AnyMachine = TypeVar("AnyMachine", bound=StateMachine | BytesStateMachine)
+R = TypeVar("R")
+
+
+class UnknownCommand(RaftError):
+    """This code is older than what it was given to apply. The node goes on without applying."""
+
+    def __init__(self, index: int, why: str, outcomes: list[Outcome]) -> None:
+        super().__init__(f"can't apply the entry at index {index}: {why}; upgrade this node's code")
+        self.index = index
+        "What could not be applied. Everything before it was."
+        self.outcomes = outcomes
+        "Of the entries that the same call applied before it."
+
+
+@attrs.frozen(kw_only=True)
+class Capture:
+    """A replica's state at one index. Iterating writes it, once, while the replica applies on."""
+
+    index: Index
+    "The last entry in it."
+    term: Term
+    "Its term."
+    configuration: Configuration | None
+    "The newest one applied; None before the first."
+    configuration_index: Index
+    "Where it stood in the log; 0 before the first."
+    header: bytes
+    "The first items of the snapshot."
+    sessions: list[list[object]]
+    "The session table, an item each."
+    machine: Callable[[], Iterator[bytes]]
+    "Writes the machine's part."
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The bytes of the snapshot, in pieces of any size.
+
+        Raises StateMachineFailed for a field that does not hold what it is annotated to.
+        """
+        yield from self.front()
+        yield from self.machine()
+
+    def front(self) -> Iterator[bytes]:
+        """What stands before the machine's own part."""
+        yield self.header
+        yield from map(item, self.sessions)
+        yield END
+
+
+class Replica(Generic[AnyMachine]):
+    """One copy of the replicated state."""
+
+    def __init__(
+        self,
+        factory: Callable[[], AnyMachine],
+        *,
+        cluster: bytes = bytes(16),
+        paranoid: bool = False,
+    ) -> None:
+        """The state at index 0: what `factory` makes. `cluster` seeds `ctx.rng`; it may be set later, before
+        the first entry is applied. `paranoid` checks that reads change nothing, at the price of two digests.
+
+        Raises ConfigError for a machine that can't be replicated.
+        """
+        self.cluster = cluster
+        self.applied = Index(0)
+        "The last entry applied."
+        self.applied_term = Term(0)
+        "Its term."
+        self.time_ns = 0
+        "Stamp of the last entry: see `Run`."
+        self.elapsed_ns = 0
+        "The same."
+        self.version = 1
+        "Version of the machine in force."
+        self.configuration: Configuration | None = None
+        "The newest one applied."
+        self.configuration_index = Index(0)
+        "Where it stood in the log."
+        self._factory = factory
+        self._paranoid = paranoid
+        self._sessions = Sessions()
+        self._host: Host = _host_of(factory(), self.version)
+
+    @property
+    def machine(self) -> AnyMachine:
+        """The user's object. Another one after `restore`."""
+        machine: AnyMachine = self._host.machine
+        return machine
+
+    @property
+    def newest_version(self) -> int:
+        """The newest version that the machine's code knows."""
+        return self._host.newest
+
+    # ── applying ─────────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, runs: Iterable[Run]) -> list[Outcome]:
+        """Apply committed entries, which continue the log; the outcomes in order of those that have a header.
+
+        Raises UnknownCommand at an entry that this code does not know, and StateMachineFailed when this node
+        must halt: its state is then of no use.
+        """
+        outcomes: list[Outcome] = []
+        for run in runs:
+            assert run.first == self.applied + 1, "committed entries come in order, each once"
+            try:
+                for kind, part in _parts(run):
+                    if kind is Kind.COMMAND:
+                        self._apply_commands(part, outcomes)
+                    else:
+                        self._apply_other(kind, part, outcomes)
+            except MalformedError as error:
+                raise UnknownCommand(self.applied + 1, str(error), outcomes) from error
+            finally:
+                # An entry that was not applied leaves no trace, its stamps neither.
+                if self.applied >= run.first:
+                    self.applied_term = run.term
+                    self.time_ns, self.elapsed_ns = run.time_ns, run.elapsed_ns
+        return outcomes
+
+    def _apply_commands(self, run: Run, outcomes: list[Outcome]) -> None:
+        bytes_max = self._settings.session_reply_bytes_max
+        for outcome in self._host.apply(run, self._sessions, bytes_max, self.cluster):
+            outcomes.append(outcome)
+            self.applied = Index(self.applied + 1)
+
+    def _apply_other(self, kind: Kind, run: Run, outcomes: list[Outcome]) -> None:
+        payload = run.payloads[0]
+        match kind:
+            case Kind.SESSION:
+                # Its header is of the asker's nonce, so that the asker recognises the answer.
+                session, seq, _ = unpack_header(payload)
+                self._sessions.register(run.first, run.elapsed_ns, self._settings)
+                outcomes.append((session, seq, replies.VALUE + run.first.to_bytes(8, "big")))
+            case Kind.VOID:
+                session, seq, ack_below = unpack_header(payload)
+                reply = self._sessions.void(session, seq, ack_below, run.elapsed_ns)
+                outcomes.append((session, seq, reply))
+            case Kind.CONFIGURATION:
+                self.configuration = Configuration.decode(payload)
+                self.configuration_index = run.first
+            case Kind.NOOP | Kind.CLOCK:
+                pass
+            case _:
+                raise MalformedError(f"an entry of kind {kind.name.lower()}")
+        self.applied = run.first
+
+    @property
+    def _settings(self) -> Settings:
+        return _DEFAULTS if self.configuration is None else self.configuration.settings
+
+    # ── commands, results and reads ──────────────────────────────────────────────────────────────────
+
+    def encode(self, command: Any) -> bytes:
+        """The bytes of a command that follow its header. Raises LocalProtocolError or NotYetEnabled."""
+        return self._host.encode(command)
+
+    def result_of(self, command: object, reply: bytes, token: object = None) -> Any:
+        """The value in `reply`, a fresh copy. A reply names its command, so `command` may be None.
+
+        Raises Rejected as the command raised it, CommandFailed, SessionExpired(token), OutcomeUnknown(token)
+        if the value was not kept, DidNotHappen if the number was closed.
+        """
+        del command
+        match replies.decode_reply(reply):
+            case replies.Value(data=data):
+                return self._host.result(data)
+            case replies.RejectedReply(plain=plain):
+                raise self._host.rejection(plain)
+            case replies.Failed(type=type_, index=index):
+                raise CommandFailed(type_, index)
+            case replies.Expired():
+                raise SessionExpired(
+                    token, "the group does not remember this session, or this number of it"
+                )
+            case replies.Void():
+                raise DidNotHappen("its number was closed before it could be decided")
+            case replies.Forgotten():
+                raise OutcomeUnknown(
+                    token, "it did, but its reply exceeded session_reply_bytes_max"
+                )
+
+    def stored_reply(self, session: int, seq: int) -> bytes | None:
+        """What the session table holds, for waiters after a `restore`: None while the number is open."""
+        return self._sessions.reply(session, seq)
+
+    @overload
+    def query(self, question: Query[Any, R]) -> R: ...
+    @overload
+    def query(self, question: Callable[[AnyMachine], R]) -> R: ...
+    def query(self, question: Any) -> Any:
+        """The answer to a query, copied; or what a function returns, which is lent the machine.
+
+        Raises what the question raises; under `paranoid`, StateMachineFailed if it changed the state.
+        """
+        if not self._paranoid:
+            return self._host.ask(question)
+        before = self.digest()
+        answer = self._host.ask(question)
+        if self.digest() != before:
+            raise StateMachineFailed(
+                f"a read changed the state of this replica: {question!s:.80}; change state only by commands"
+            )
+        return answer
+
+    # ── snapshots ────────────────────────────────────────────────────────────────────────────────────
+
+    def capture(self) -> Capture:
+        """The state as it is now, quickly: dicts and lists are copied one level, bytes come later."""
+        configuration = None if self.configuration is None else self.configuration.encode()
+        header = [
+            "raftkit",
+            _FORMAT,
+            self._host.kind,
+            self.version,
+            [self.applied, self.applied_term, self.time_ns, self.elapsed_ns],
+            [self.configuration_index, configuration],
+        ]
+        return Capture(
+            index=self.applied,
+            term=self.applied_term,
+            configuration=self.configuration,
+            configuration_index=self.configuration_index,
+            header=item(header) + END,
+            sessions=self._sessions.capture(),
+            machine=self._host.capture(),
+        )
+
+    def snapshot(self) -> Iterator[bytes]:
+        """The bytes of `capture`, at once."""
+        return iter(self.capture())
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Become the state in a snapshot, which storage has found whole; or stay as before.
+
+        Raises UnknownCommand for one of a newer format or version, StateMachineFailed for one that this
+        machine can't read.
+        """
+        reader = Reader(chunks)
+        try:
+            header = _Header.read(list(reader.items()))
+            fresh = _host_of(self._factory(), header.version)
+            if header.kind != fresh.kind:
+                raise MalformedError(
+                    f"it is of a machine of {header.kind}, this one is of {fresh.kind}"
+                )
+            if header.version > fresh.newest:
+                raise UnknownCommand(header.index, f"a snapshot of version {header.version}", [])
+            sessions = Sessions.restored(reader.items())
+            fresh.restore(reader)
+            reader.close()
+        except MalformedError as error:
+            raise StateMachineFailed(f"the snapshot can't be restored: {error}") from error
+        self.applied, self.applied_term = header.index, header.term
+        self.time_ns, self.elapsed_ns = header.time_ns, header.elapsed_ns
+        self.version = header.version
+        self.configuration, self.configuration_index = (
+            header.configuration,
+            header.configuration_index,
+        )
+        self._sessions, self._host = sessions, fresh
+
+    def digest(self) -> bytes:
+        """32 bytes that are equal where states are: over the snapshot, or over what the machine's own digest
+        stands for.
+        """
+        hasher = blake2b(digest_size=DIGEST_BYTES)
+        capture, own = self.capture(), self._host.digest()
+        for chunk in capture if own is None else (*capture.front(), own):
+            hasher.update(chunk)
+        return hasher.digest()
+
+
+_DEFAULTS = Settings()
+
+
+def _host_of(machine: object, version: int) -> Host:
+    match machine:
+        case StateMachine():
+            return TypedHost(machine, version)
+        case BytesStateMachine():
+            return BytesHost(machine)
+        case _:
+            raise ConfigError(
+                f"the factory made {machine!r:.60}, which is neither a StateMachine nor a "
+                "BytesStateMachine: give the class itself, or a function that makes one"
+            )
+
+
+@attrs.frozen(kw_only=True)
+class _Header:
+    """The first item of a snapshot."""
+
+    kind: str
+    version: int
+    index: Index
+    term: Term
+    time_ns: int
+    elapsed_ns: int
+    configuration_index: Index
+    configuration: Configuration | None
+
+    @classmethod
+    def read(cls, items: list[object]) -> _Header:
+        match items:
+            case [["raftkit", int() as form, *_]] if form > _FORMAT:  # pyright: ignore[reportUnknownVariableType]
+                raise UnknownCommand(
+                    0, f"a snapshot of format {form}, this code knows {_FORMAT}", []
+                )
+            case [
+                [
+                    "raftkit",
+                    1,  # _FORMAT
+                    str() as kind,
+                    int() as version,
+                    [int() as index, int() as term, int() as time_ns, int() as elapsed_ns],
+                    [int() as at, bytes() | None as configuration],
+                ]
+            ] if version >= 1:
+                return cls(
+                    kind=kind,
+                    version=version,
+                    index=Index(index),
+                    term=Term(term),
+                    time_ns=time_ns,
+                    elapsed_ns=elapsed_ns,
+                    configuration_index=Index(at),
+                    configuration=None
+                    if configuration is None
+                    else Configuration.decode(configuration),
+                )
+            case _:
+                raise MalformedError(f"not the beginning of a snapshot: {items!r:.80}")
+
+
+def _parts(run: Run) -> Iterator[tuple[Kind, Run]]:
+    """`run` cut so that commands stay together and every other entry is alone."""
+    if run.kinds is None:
+        yield Kind.COMMAND, run
+        return
+    first = run.first
+    while first <= run.last:
+        kind, last = run.kind(first), first
+        while (
+            kind is Kind.COMMAND and last < run.last and run.kind(Index(last + 1)) is Kind.COMMAND
+        ):
+            last = Index(last + 1)
+        yield kind, run.cut(first, last)
+        first = Index(last + 1)

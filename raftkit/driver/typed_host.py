@@ -1,0 +1,244 @@
+"""A `StateMachine` on one replica: its commands decoded, called and answered, its fields written and read.
+
+Laws: what a command raises is its answer, the same on every replica; what this node lacks (memory, stack,
+disk) is StateMachineFailed and ends the node. A command that this code can't decode leaves no trace.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any, TypeGuard
+
+from raftkit import encoding
+from raftkit.driver.envelope import END, Reader, item
+from raftkit.driver.hosts import Host, Outcome
+from raftkit.driver.replies import VALUE, failed, rejected
+from raftkit.driver.sessions import HEADER_BYTES, NONCE_BIT, Sessions, unpack_header
+from raftkit.encoding import MalformedError
+from raftkit.errors import (
+    ConfigError,
+    LocalProtocolError,
+    NotYetEnabled,
+    Rejected,
+    StateMachineFailed,
+)
+from raftkit.model import Run
+from raftkit.statemachine import (
+    Command,
+    Context,
+    MethodSchema,
+    Ownership,
+    Query,
+    StateMachine,
+    schema_of,
+)
+from raftkit.statemachine.annotations import Field
+from raftkit.statemachine.values import Codec, Refused, exactly
+
+__all__ = ["TypedHost"]
+
+_GROUP = 64
+"Elements of a dict or list field that share one item of a snapshot. In the format: never changed."
+_logger = logging.getLogger("raftkit")
+
+
+class TypedHost(Host):
+    """Holds a `StateMachine`."""
+
+    kind = "fields"
+
+    def __init__(self, machine: StateMachine, version: int) -> None:
+        if hasattr(machine, "__raft_context__"):
+            raise ConfigError(
+                f"the factory gave a {type(machine).__name__} that a node owns already: "
+                "make a new one each time"
+            )
+        self.schema = schema_of(type(machine), version)
+        self.newest = self.schema.newest
+        self.machine = machine
+        machine.__raft_context__ = Ownership.AT_REST
+
+    def apply(
+        self, run: Run, sessions: Sessions, bytes_max: int, cluster: bytes
+    ) -> Iterator[Outcome]:
+        """See `Host`."""
+        for index, payload in enumerate(run.payloads, run.first):
+            session, seq, ack_below = unpack_header(payload)
+            # Decoded before it is admitted: what this code can't decode must leave no trace.
+            method, arguments = self.schema.decode(payload[HEADER_BYTES:])
+            if session >= NONCE_BIT:
+                yield session, seq, self._call(method, arguments, index, run, cluster)
+                continue
+            reply = sessions.admit(session, seq, ack_below, run.elapsed_ns)
+            if isinstance(reply, int):
+                floor, reply = reply, self._call(method, arguments, index, run, cluster)
+                sessions.record(session, seq, floor, reply, bytes_max)
+            yield session, seq, reply
+
+    def _call(
+        self, method: MethodSchema, arguments: list[Any], index: int, run: Run, cluster: bytes
+    ) -> bytes:
+        """Run one command; its reply. Raises StateMachineFailed for what is this node's trouble."""
+        self.machine.__raft_context__ = Context(
+            index=index,
+            term=run.term,
+            time_ns=run.time_ns,
+            elapsed_ns=run.elapsed_ns,
+            cluster=cluster,
+        )
+        try:
+            return _answer(method, method.call(self.machine, *arguments))
+        except Rejected as error:
+            return _rejection(method, arguments, index, error)
+        except (MemoryError, RecursionError, SystemExit) as error:
+            raise _halted(method, index, error) from error
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise _halted(method, index, error) from error
+            return _failed(method, arguments, index, error)
+        finally:
+            self.machine.__raft_context__ = Ownership.AT_REST
+
+    def encode(self, command: Any) -> bytes:
+        """See `Host`."""
+        if not _is_command(command):
+            name = type(self.machine).__name__
+            raise LocalProtocolError(
+                f"execute takes a command, such as {name}.…(…), got {command!r:.60}"
+            )
+        return self.schema.encode(command)
+
+    def ask(self, question: Any) -> Any:
+        """See `Host`."""
+        self.machine.__raft_context__ = Ownership.BEING_READ
+        try:
+            if _is_query(question):
+                return self.schema.ask(self.machine, question)
+            if not callable(question):
+                raise LocalProtocolError(f"read takes a query or a function, got {question!r:.60}")
+            return question(self.machine)
+        finally:
+            self.machine.__raft_context__ = Ownership.AT_REST
+
+    def result(self, data: bytes) -> Any:
+        """See `Host`."""
+        name, plain = exactly(list, encoding.loads(data), "a result")
+        return self.schema.commands[name].result.decode(plain)
+
+    def rejection(self, plain: tuple[Any, ...]) -> Rejected:
+        """See `Host`."""
+        name, *error = plain
+        return self.schema.commands[name].decode_rejection(error)
+
+    def capture(self) -> Callable[[], Iterator[bytes]]:
+        """See `Host`. Raises StateMachineFailed for a field that does not hold what it is annotated to."""
+        held = {it.name: getattr(self.machine, it.name) for it in self.schema.fields}
+        copied = {name: it.copy() if type(it) in {dict, list} else it for name, it in held.items()}
+        if self.machine.snapshot_mode == "pause":
+            written = list(self._write(copied))
+            return lambda: iter(written)
+        return lambda: self._write(copied)
+
+    def _write(self, held: dict[str, Any]) -> Iterator[bytes]:
+        for field in self.schema.fields:
+            value = held[field.name]
+            try:
+                if field.since > self.schema.version:
+                    field.leave_out(value, self.schema.version)
+                    continue
+                yield item([field.name, field.codec.schema])
+                for plain in _groups(field, value):
+                    yield item(plain)
+                yield END
+            except (Refused, NotYetEnabled) as error:
+                raise StateMachineFailed(
+                    f"{type(self.machine).__name__} can't be written: {error}: some command put it there"
+                ) from None
+
+    def restore(self, reader: Reader) -> None:
+        """See `Host`."""
+        for field in self.schema.fields:
+            if field.since > self.schema.version:
+                assert field.default is not None
+                object.__setattr__(self.machine, field.name, field.default())
+                continue
+            expected = [field.name, field.codec.schema]
+            items = reader.items()
+            if (found := next(items, None)) != expected:
+                raise MalformedError(
+                    f"it has the field {found!r:.200}, this code {expected!r:.200}"
+                )
+            try:
+                object.__setattr__(self.machine, field.name, _read(field.codec, items))
+            except Refused as refused:
+                raise MalformedError(f"{field.name}: {refused}") from None
+
+    def digest(self) -> bytes | None:
+        """None: equal states of typed machines have equal snapshots."""
+        return None
+
+
+def _groups(field: Field, value: Any) -> Iterator[Any]:
+    """What a field holds, as items of a snapshot: a dict or list in groups, anything else by itself."""
+    kinds: Any = field.codec.types
+    if kinds not in {(dict,), (list,)} or type(value) is not kinds[0]:
+        yield [field.encode(value)]
+        return
+    make: Callable[[Iterator[Any]], Any] = kinds[0]
+    elements: Iterator[Any] = iter(value.items() if kinds == (dict,) else value)
+    while group := make(islice(elements, _GROUP)):
+        yield field.encode(group)
+
+
+def _read(codec: Codec, items: Iterator[Any]) -> Any:
+    if codec.types == (list,):
+        return [it for group in items for it in codec.decode(group)]
+    if codec.types == (dict,):
+        return {key: it for group in items for key, it in codec.decode(group).items()}
+    match list(items):
+        case [[plain]]:
+            return codec.decode(plain)
+        case other:
+            raise Refused(f"expected one value, got {len(other)}")
+
+
+def _is_command(it: object) -> TypeGuard[Command[Any, Any]]:
+    return isinstance(it, Command)
+
+
+def _is_query(it: object) -> TypeGuard[Query[Any, Any]]:
+    return isinstance(it, Query)
+
+
+def _answer(method: MethodSchema, result: object) -> bytes:
+    try:
+        return VALUE + encoding.dumps([method.name, method.result.encode(result)])
+    except Refused as refused:
+        raise TypeError(f"{method.where} returned what it does not say: {refused}") from None
+
+
+def _rejection(method: MethodSchema, arguments: list[Any], index: int, error: Rejected) -> bytes:
+    try:
+        return rejected([method.name, *method.encode_rejection(error)])
+    except Refused as refused:
+        return _failed(method, arguments, index, TypeError(f"{type(error).__name__}: {refused}"))
+
+
+def _failed(method: MethodSchema, arguments: list[Any], index: int, error: Exception) -> bytes:
+    _logger.error(
+        "the command at index %d, %s(%.200s), raised in its own code; the caller gets CommandFailed",
+        index,
+        method.where,
+        ", ".join(map(repr, arguments)),
+        exc_info=error,
+    )
+    return failed(type(error).__name__, index)
+
+
+def _halted(method: MethodSchema, index: int, error: BaseException) -> StateMachineFailed:
+    return StateMachineFailed(
+        f"{method.where} at index {index} met this node's own trouble: {type(error).__name__}: {error}; "
+        "its state is of no use now: mend the cause and start the node again"
+    )

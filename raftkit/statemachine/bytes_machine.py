@@ -1,0 +1,50 @@
+"""The lower level: a machine that takes bytes and answers bytes, and keeps what it likes.
+
+Laws: it must be as deterministic as any machine, and raftkit can't check it: what comes out of `apply`
+as an exception is this node's trouble and ends the node.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+import attrs
+
+__all__ = ["Batch", "BytesStateMachine"]
+
+
+@attrs.frozen(kw_only=True)
+class Batch:
+    """Commands to apply now, in order. Where one batch ends and the next begins means nothing."""
+
+    term: int
+    "The term of the leader that made the entries."
+    time_ns: int
+    "See `Context.time_ns`; one stamp for all."
+    elapsed_ns: int
+    "See `Context.elapsed_ns`."
+    indexes: Sequence[int]
+    "Place of each command in the log; growing, with gaps."
+    commands: Sequence[bytes]
+    "At least one, as given to `node.execute`."
+
+
+class BytesStateMachine(ABC):
+    """Derive from it to speak bytes. The machine lives in memory; what it must keep is in `snapshot`."""
+
+    @abstractmethod
+    def apply(self, batch: Batch) -> Sequence[bytes]:
+        """Apply every command; one result for each. An exception ends the node (StateMachineFailed)."""
+
+    @abstractmethod
+    def snapshot(self) -> Iterable[bytes]:
+        """The state as it is at this call, whatever is applied while the chunks are being taken."""
+
+    @abstractmethod
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Become the state that `snapshot` of this class wrote. Called once, on a fresh machine."""
+
+    def digest(self) -> bytes | None:
+        """A hash that is equal where the states are. None: the bytes of `snapshot` are compared."""
+        return None

@@ -1,0 +1,347 @@
+"""What a machine looks like while one version is in force: its commands, queries and fields, with codecs.
+
+Laws: built when a machine is opened, and every refusal of types happens here. The bytes of a command are
+final (`docs/command-format.md`): `[name, argument, …]`, parameters of later versions behind.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from typing import Any, TypeVar
+
+import attrs
+
+from raftkit import encoding
+from raftkit.encoding import MalformedError
+from raftkit.errors import ConfigError, LocalProtocolError, NotYetEnabled, Rejected
+from raftkit.statemachine.annotations import (
+    Field,
+    codec_of,
+    fields_of,
+    hints_of,
+    prefixes,
+    since_of,
+)
+from raftkit.statemachine.declaration import (
+    Call,
+    Command,
+    CommandMethod,
+    Method,
+    Query,
+    StateMachine,
+    check_decorated,
+    methods_of,
+)
+from raftkit.statemachine.values import Codec, Refused, exactly
+
+__all__ = ["MethodSchema", "Rejection", "Schema", "schema_of"]
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Rejection:
+    """A class of errors that a command may raise as its answer."""
+
+    kind: type[Rejected]
+    "`Rejected` itself, or an attrs subclass."
+    fields: tuple[Field, ...]
+    "What is sent of it. Empty for `Rejected` itself, which sends its words."
+
+    def encode(self, error: Rejected) -> list[Any]:
+        """`[name, field, …]`. Raises Refused for a value that is not as annotated."""
+        return [self.kind.__name__, *(it.encode(getattr(error, it.name)) for it in self.fields)]
+
+    def decode(self, plain: Sequence[object]) -> Rejected:
+        """The error again. Raises Refused."""
+        if len(plain) != len(self.fields):
+            raise Refused(
+                f"expected {self.kind.__name__} of {len(self.fields)} fields, got {len(plain)}"
+            )
+        aliases = [it.alias for it in attrs.fields(self.kind)]  # type: ignore[arg-type]
+        values = [it.decode(item) for it, item in zip(self.fields, plain, strict=True)]
+        return self.kind(**dict(zip(aliases, values, strict=True)))
+
+
+@attrs.frozen(kw_only=True)
+class MethodSchema:
+    """A command or query while one version is in force."""
+
+    where: str
+    "For messages: `Counter.add`."
+    name: str
+    "Its name, on the wire too."
+    since: int
+    "It may be sent from this version on."
+    version: int
+    "The version in force."
+    parameters: tuple[Field, ...]
+    "In the order in which they are written."
+    places: tuple[int, ...]
+    "Where each of `parameters` stands among the arguments as declared."
+    lengths: frozenset[int]
+    "How many arguments any version writes."
+    result: Codec
+    "Of what it returns."
+    call: Callable[..., Any]
+    "Call it with a machine and the arguments, as declared."
+    rejections: dict[str, Rejection]
+    "What it may reject with, by name; without `Rejected` itself."
+
+    @property
+    def newest(self) -> int:
+        """The newest version that it names."""
+        return max(self.since, self.result.newest, *(it.newest for it in self.parameters))
+
+    def encode(self, arguments: Sequence[object]) -> list[Any]:
+        """Arguments as declared → as written. Raises Refused, or NotYetEnabled."""
+        written: list[Any] = []
+        for field, place in zip(self.parameters, self.places, strict=True):
+            if field.since <= self.version:
+                written.append(field.encode(arguments[place]))
+            else:
+                field.leave_out(arguments[place], self.version)
+        return written
+
+    def decode(self, written: Sequence[object]) -> list[Any]:
+        """Arguments as written by any version → as declared. Raises Refused."""
+        if len(written) not in self.lengths:
+            raise Refused(f"expected {sorted(self.lengths)} arguments, got {len(written)}")
+        arguments: list[Any] = [None] * len(self.parameters)
+        for field, place, item in zip(self.parameters, self.places, written, strict=False):
+            arguments[place] = field.decode(item)
+        for field, place in zip(
+            self.parameters[len(written) :], self.places[len(written) :], strict=True
+        ):
+            assert field.default is not None
+            arguments[place] = field.default()
+        return arguments
+
+    def encode_rejection(self, error: Rejected) -> list[Any]:
+        """`[name, field, …]`, or `["Rejected", words]` for a class that is not listed. Raises Refused."""
+        found = self.rejections.get(type(error).__name__)
+        if found is not None and found.kind is type(error):
+            return found.encode(error)
+        if not all(type(it) is str for it in error.args):
+            raise Refused(
+                f"Rejected takes words, got {error.args!r:.80}: list an attrs subclass in rejects="
+            )
+        return ["Rejected", *error.args]
+
+    def decode_rejection(self, plain: Sequence[Any]) -> Rejected:
+        """The error again; a plain `Rejected` where its class is not known here. Raises Refused."""
+        name, *items = plain
+        found = self.rejections.get(name)
+        return Rejected(*items) if found is None else found.decode(items)
+
+    def describe(self) -> str:
+        """One line that differs where meaning may differ between nodes of one version."""
+        parameters = [
+            f"{it.name}: {it.codec.schema}{_default_text(it)}"
+            for it in self.parameters
+            if it.since <= self.version
+        ]
+        rejections = [
+            f"{name}({_fields_text(it.fields)})" for name, it in sorted(self.rejections.items())
+        ]
+        return f"{self.name}({', '.join(parameters)}) -> {self.result.schema} ! {', '.join(rejections)}"
+
+
+@attrs.frozen(kw_only=True)
+class Schema:
+    """A machine's class while one version is in force."""
+
+    machine: type[StateMachine]
+    "The class."
+    version: int
+    "The version in force."
+    commands: dict[str, MethodSchema]
+    "By name, sorted; those of later versions too: they are known, but may not be sent."
+    queries: dict[str, MethodSchema]
+    "By name, sorted."
+    fields: tuple[Field, ...]
+    "In the order in which a snapshot has them."
+    newest: int
+    "The newest version that anything in the class names."
+
+    @property
+    def fingerprint(self) -> bytes:
+        """32 bytes over commands, queries and fields as of this version."""
+        lines = [
+            *(
+                f"command {it.describe()}"
+                for it in self.commands.values()
+                if it.since <= self.version
+            ),
+            *(f"query {it.describe()}" for it in self.queries.values() if it.since <= self.version),
+            *(
+                f"field {it.name}: {it.codec.schema}"
+                for it in self.fields
+                if it.since <= self.version
+            ),
+        ]
+        return blake2b("\n".join(lines).encode(), digest_size=32).digest()
+
+    def encode(self, command: Command[Any, Any]) -> bytes:
+        """The bytes of a command, which follow the session header in an entry.
+
+        Raises LocalProtocolError where it is of another machine, or names the argument that has no
+        codec; NotYetEnabled where it needs a later version. In each case nothing was sent.
+        """
+        method = self._method(self.commands, command)
+        if method.since > self.version:
+            raise NotYetEnabled(
+                f"{method.where} needs version {method.since} of the machine, and version {self.version} "
+                "is in force until every voter runs the new code"
+            )
+        try:
+            return encoding.dumps([method.name, *method.encode(command.arguments)])
+        except Refused as refused:
+            raise LocalProtocolError(f"{method.where}: {refused}") from None
+
+    def decode(self, body: bytes) -> tuple[MethodSchema, list[Any]]:
+        """The command in `body`, and its arguments as declared.
+
+        Raises MalformedError if this code does not know it: whatever some node's code sends, that
+        node's code knows, so this node's code is older (or other).
+        """
+        try:
+            name, *written = exactly(list, encoding.loads(body), "a command") or [None]
+            method = self.commands.get(exactly(str, name, "the name of a command"))
+            if method is None:
+                raise Refused(f"{self.machine.__name__} has no command {name!r:.80}")
+            return method, method.decode(written)
+        except Refused as refused:
+            raise MalformedError(str(refused)) from None
+
+    def ask(self, machine: StateMachine, question: Query[Any, T]) -> T:
+        """The answer of `machine`; nothing in it is shared with the machine's state.
+
+        Raises LocalProtocolError as `encode` does, and what the query raises.
+        """
+        method = self._method(self.queries, question)
+        try:
+            arguments = method.decode(method.encode(question.arguments))
+            answer = method.call(machine, *arguments)
+            codec = method.result
+            return answer if codec.immutable else codec.decode(codec.encode(answer))  # type: ignore[no-any-return]
+        except Refused as refused:
+            raise LocalProtocolError(f"{method.where}: {refused}") from None
+
+    def _method(self, methods: dict[str, MethodSchema], call: Call[Any, Any]) -> MethodSchema:
+        if not issubclass(self.machine, call.machine) or call.name not in methods:
+            raise LocalProtocolError(f"{call!s:.80} is nothing for a {self.machine.__name__}")
+        return methods[call.name]
+
+
+def schema_of(machine: type[StateMachine], version: int) -> Schema:
+    """The schema of `machine` while `version` is in force.
+
+    Raises ConfigError, in one line, for a type without a codec and what else can't be replicated.
+    """
+    check_decorated(machine)
+    methods = {name: _method(machine, it, version) for name, it in methods_of(machine).items()}
+    kinds = methods_of(machine)
+    try:
+        fields = tuple(fields_of(machine, version))
+    except Refused as refused:
+        raise ConfigError(f"{machine.__name__}: {refused}") from None
+    for field in fields:
+        _check_beside(machine, field)
+    return Schema(
+        machine=machine,
+        version=version,
+        commands={
+            name: it for name, it in methods.items() if isinstance(kinds[name], CommandMethod)
+        },
+        queries={
+            name: it for name, it in methods.items() if not isinstance(kinds[name], CommandMethod)
+        },
+        fields=fields,
+        newest=max([1, *(it.newest for it in methods.values()), *(it.newest for it in fields)]),
+    )
+
+
+def _fields_text(fields: Sequence[Field]) -> str:
+    return ", ".join(f"{it.name}: {it.codec.schema}" for it in fields)
+
+
+def _default_text(field: Field) -> str:
+    # Only where it is filled in at apply: other defaults are in the bytes of the command.
+    return (
+        "" if field.default is None else f" = {encoding.dumps(field.encode(field.default())).hex()}"
+    )
+
+
+def _check_beside(machine: type[StateMachine], field: Field) -> None:
+    codec = field.codec
+    kept = codec.parts if codec.types in {(list,), (dict,)} else (codec,)
+    if machine.snapshot_mode == "beside" and not all(it.immutable for it in kept):
+        raise ConfigError(
+            f"{machine.__name__}: {field.name}: {codec.schema} could change while a snapshot is written: "
+            'keep immutable values (tuple[…, ...], @attrs.frozen), or declare snapshot_mode = "pause"'
+        )
+
+
+def _method(machine: type[StateMachine], method: Method[..., Any], version: int) -> MethodSchema:
+    where = f"{machine.__name__}.{method.name}"
+    try:
+        hints = hints_of(method.function)
+        result = codec_of(hints["return"], version)
+        declared = [
+            _parameter(it.name, hints[it.name], it.default, version) for it in method.parameters
+        ]
+        rejects = method.rejects if isinstance(method, CommandMethod) else ()
+        rejections = {it.__name__: _rejection(it, version) for it in rejects}
+    except Refused as refused:
+        raise ConfigError(f"{where}: {refused}") from None
+    places = sorted(range(len(declared)), key=lambda place: declared[place].since)
+    return MethodSchema(
+        where=where,
+        name=method.name,
+        since=method.since,
+        version=version,
+        parameters=(parameters := tuple(declared[place] for place in places)),
+        places=tuple(places),
+        lengths=prefixes(parameters),
+        result=result,
+        call=_caller(method),
+        rejections=rejections,
+    )
+
+
+def _parameter(name: str, annotation: Any, default: Any, version: int) -> Field:
+    begins = since_of(getattr(annotation, "__metadata__", ()))
+    try:
+        codec = codec_of(annotation, version)
+    except Refused as refused:
+        raise refused.at(f".{name}") from None
+    if begins == 1:
+        return Field(name=name, codec=codec)
+    if default is inspect.Parameter.empty:
+        raise Refused(f"{name} begins in version {begins}, so it needs a default")
+    return Field(name=name, codec=codec, since=begins, default=lambda: default)
+
+
+def _rejection(kind: type[Rejected], version: int) -> Rejection:
+    fields = tuple(fields_of(kind, version))
+    if any(it.since > 1 for it in fields):
+        raise Refused(
+            f"{kind.__name__} has a field of a later version: declare another class for it"
+        )
+    return Rejection(kind=kind, fields=fields)
+
+
+def _caller(method: Method[..., Any]) -> Callable[..., Any]:
+    keywords = [it.name for it in method.parameters if it.kind is it.KEYWORD_ONLY]
+    if not keywords:
+        return method.function
+    positional = len(method.parameters) - len(keywords)
+
+    def call(machine: StateMachine, *arguments: Any) -> Any:
+        named = dict(zip(keywords, arguments[positional:], strict=True))
+        return method.function(machine, *arguments[:positional], **named)
+
+    return call
