@@ -1,0 +1,260 @@
+"""`raftkit demo`: a real text through real logs, the leader killed half-way, every line compared.
+
+Laws: the demo is a user of the public API like any other. It ends in one of four ways: a report, a
+refusal to start (`CannotStart`, nothing was made), an interruption, or a bug's traceback.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+import trio
+from rich.console import Console
+
+from raftkit.cli.demo_audit import Audit, Findings, pages
+from raftkit.cli.demo_clients import Submission
+from raftkit.cli.demo_cluster import Cluster
+from raftkit.cli.demo_input import Survey, Text, default_text, text_of
+from raftkit.cli.demo_machine import Transcript
+from raftkit.cli.demo_report import DemoFailed, Report
+from raftkit.cli.demo_view import REFRESH_SECONDS, Scene, View, open_view
+
+__all__ = ["CannotStart", "Options", "run"]
+
+INTERRUPTED = 130
+"Exit code after Ctrl-C, as a shell gives it."
+
+
+class CannotStart(Exception):
+    """An option asks for what can't be. Says what, and what to do."""
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """What the command line asked for."""
+
+    input: Path | None
+    "None: the default text."
+    nodes: int
+    "From 1."
+    clients: int
+    "From 1."
+    seconds: float
+    "The submission is spread over so long; 0: as fast as it goes."
+    data: Path | None
+    "Where the nodes' directories stay. None: nowhere."
+    json: bool
+    "Whether stdout is for a machine."
+
+
+def run(options: Options) -> int:
+    """Run the demo and show how it ended. Returns the exit code; raises CannotStart."""
+    text = _text(options.input)
+    directory = _directory(options.data)
+    console = Console(stderr=options.json)
+    try:
+        with open_view(console) as view, _warnings_shown(view):
+            cluster = Cluster(directory, options.nodes, view.note)
+            report = trio.run(_Demo(options, text, view, cluster).run)
+    except KeyboardInterrupt:  # a second Ctrl-C, while the first was being obeyed
+        report = None
+    keep = options.data is not None or (report is not None and not report.verified)
+    if not keep:
+        shutil.rmtree(directory, ignore_errors=True)
+    if report is None:
+        console.print("interrupted: nothing was verified", highlight=False)
+        return INTERRUPTED
+    for words in report.as_words():
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
+    if keep:
+        print(f"the nodes' directories are in {directory}", file=sys.stderr)
+    if options.json:
+        print(report.as_json(), flush=True)
+    return report.exit_code
+
+
+@attrs.define(eq=False)
+class _Demo:
+    """One run."""
+
+    _options: Options
+    _text: Text
+    _view: View
+    _cluster: Cluster
+    _compared: int | None = attrs.field(init=False, default=None)
+    "Lines compared; None while lines are replicated."
+
+    async def run(self) -> Report | None:
+        """Everything from the first node to the report; None if it was interrupted."""
+        began = trio.current_time()
+        survey = await trio.to_thread.run_sync(self._text.survey)
+        submission = Submission(
+            cluster=self._cluster,
+            lines=self._text.lines(),
+            count=survey.lines,
+            seconds=self._options.seconds,
+            tell=self._view.note,
+        )
+        findings: Findings | None = None
+        failure = ""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+                nursery.start_soon(self._watch, submission)
+                for name in self._cluster.names:
+                    nursery.start_soon(self._cluster.keep, name)
+                await submission.run(self._options.clients)
+                findings = await self._compare(survey, submission)
+                self._show(submission)
+                nursery.cancel_scope.cancel()
+        except* (DemoFailed, OSError) as failed:
+            failure = str(_first(failed))
+        except* SystemExit:
+            pass  # rich, when nobody reads the other end of the pipe any more: an interruption
+        if findings is None and not failure:
+            return None
+        seconds = trio.current_time() - began
+        return self._report(submission, seconds, findings, failure)
+
+    async def _compare(self, survey: Survey, submission: Submission) -> Findings:
+        """Ask every node for everything it holds, and lay it beside the text."""
+        self._compared = 0
+        if await trio.to_thread.run_sync(self._text.survey) != survey:
+            raise DemoFailed(f"{self._text.name} was changed while it was replicated")
+        names = self._cluster.names
+        ask = self._cluster.ask
+        audit = Audit(
+            refused=submission.refused,
+            repeats={name: await ask(name, Transcript.repeated()) for name in names},
+            counts={name: await ask(name, Transcript.count()) for name in names},
+        )
+        for page in pages(self._text.lines()):
+            part = Transcript.page(first=page[0].number, count=len(page))
+            audit.take(page, {name: await ask(name, part) for name in names})
+            self._compared += len(page)
+        return audit.conclude()
+
+    async def _watch(self, submission: Submission) -> None:
+        """Show how things are, for ever."""
+        while True:
+            self._show(submission)
+            await trio.sleep(REFRESH_SECONDS)
+
+    def _show(self, submission: Submission) -> None:
+        scene = Scene(
+            phase="replicating" if self._compared is None else "comparing",
+            done=submission.done if self._compared is None else self._compared,
+            lines=submission.count,
+            nodes=self._cluster.rows(),
+        )
+        self._view.show(scene)
+
+    def _report(
+        self, submission: Submission, seconds: float, findings: Findings | None, failure: str
+    ) -> Report:
+        gap, latencies = submission.gap_seconds, sorted(submission.latencies)
+        took = submission.ended - submission.began
+        led = sorted(self._cluster.leaders.items())
+        return Report(
+            input=self._text.name,
+            nodes=self._options.nodes,
+            clients=self._options.clients,
+            lines=submission.count,
+            seconds=seconds,
+            refused=tuple(why for _, why in sorted(submission.refused.items())),
+            findings=findings,
+            failure=failure,
+            kills=len(submission.kills),
+            failover_gap_ms=None if gap is None else gap * 1000,
+            sent_again=submission.sent_again,
+            writes_per_s=len(latencies) / took if took else None,
+            p50_ms=_percentile_ms(latencies, 0.50),
+            p99_ms=_percentile_ms(latencies, 0.99),
+            leaders=tuple(leader for _, leader in led),
+            terms=tuple(term for term, _ in led),
+        )
+
+
+def _percentile_ms(ordered: list[float], part: float) -> float | None:
+    """The shortest of the sorted `ordered`, in seconds, that `part` of them do not exceed; in ms."""
+    if not ordered:
+        return None
+    return ordered[max(math.ceil(part * len(ordered)), 1) - 1] * 1000
+
+
+def _first(failed: ExceptionGroup[DemoFailed | OSError]) -> BaseException:
+    """What failed first: the rest are its consequences."""
+    error: BaseException = failed
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+async def _cancel_on_signal(scope: trio.CancelScope) -> None:
+    """End the demo at the first Ctrl-C, as a shell expects: everything is closed, nothing is claimed."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for _ in signals:
+            scope.cancel()
+            return
+
+
+def _text(path: Path | None) -> Text:
+    """The text to replicate. Raises CannotStart if it can't be read."""
+    if path is None:
+        return default_text()
+    try:
+        return text_of(path)
+    except OSError as error:
+        raise CannotStart(f"--input {path}: {error.strerror or error}") from error
+
+
+def _directory(path: Path | None) -> Path:
+    """Where the nodes live: empty, and there. Raises CannotStart if it can't be."""
+    if path is None:
+        return Path(tempfile.mkdtemp(prefix="raftkit-demo-"))
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        found = next(path.iterdir(), None)
+        if found is None:
+            # Only the attempt tells whether it can be written to.
+            tempfile.TemporaryFile(dir=path).close()
+    except OSError as error:
+        raise CannotStart(f"--data {path}: {error.strerror or error}") from error
+    if found is not None:
+        raise CannotStart(
+            f"--data {path} is not empty ({found.name} is there, of an earlier run or of one that uses it "
+            "now): give a new directory, or delete this one"
+        )
+    return path
+
+
+@contextmanager
+def _warnings_shown(view: View) -> Generator[None]:
+    """While this is open, what raftkit warns of is told by the view, which owns the screen."""
+    handler = _Handler(view)
+    logger = logging.getLogger("raftkit")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+class _Handler(logging.Handler):
+    """Hands log records to a view."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__(logging.WARNING)
+        self._view = view
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._view.note(self.format(record))
