@@ -145,32 +145,32 @@ def on_snapshot_chunk(state: State, sender: Identity, message: SnapshotChunk) ->
         return
     if state.out.chunk is not None:
         return  # one a step; the leader asks again
-    reception = _reception(state, sender, message)
+    reception = _reception(state, message)
     if reception.write:
         return  # the part before is being written; that answers when it is done
     if message.offset != reception.offset:
         _reply(state, sender, snapshot.index, reception.offset, installed=False)
         return
-    _take(state, reception, message)
+    _take(state, sender, reception, message)
 
 
-def _reception(state: State, sender: Identity, message: SnapshotChunk) -> Reception:
-    """What has been received of this very snapshot from this very leader; anew if it is another."""
+def _reception(state: State, message: SnapshotChunk) -> Reception:
+    """What has been received of this very snapshot; anew if it is another."""
     current = state.reception
-    if current is None or current.snapshot != message.snapshot or current.sender != sender:
-        current = state.reception = Reception(sender=sender, snapshot=message.snapshot)
+    if current is None or current.snapshot != message.snapshot:
+        current = state.reception = Reception(snapshot=message.snapshot)
     return current
 
 
-def _take(state: State, reception: Reception, message: SnapshotChunk) -> None:
+def _take(state: State, sender: Identity, reception: Reception, message: SnapshotChunk) -> None:
     """Have the chunk written; with the last one the snapshot takes the place of the log."""
     snapshot = reception.snapshot
     reception.checksum = zlib.crc32(message.data, reception.checksum)
     write = SnapshotWrite(snapshot=snapshot, offset=message.offset, data=message.data)
     if write.last and reception.checksum != snapshot.checksum:
-        state.misbehaved(reception.sender, f"snapshot {snapshot.index} has another checksum")
+        state.misbehaved(sender, f"snapshot {snapshot.index} has another checksum")
         state.reception = None
-        _reply(state, reception.sender, snapshot.index, 0, installed=False)
+        _reply(state, sender, snapshot.index, 0, installed=False)
         return
     reception.offset += len(message.data)
     reception.write = state.durability.sequence + 1  # the write of this step
@@ -183,20 +183,23 @@ def _take(state: State, reception: Reception, message: SnapshotChunk) -> None:
 
 def acknowledge(state: State, role: Role) -> bool:
     """After writes completed: tell the leader what is written, install what has become durable."""
+    completed = state.durability.completed
+    leader = role.leader if isinstance(role, Follower) else None
     changed = False
-    if state.installing is not None and state.installing[0] <= state.durability.completed:
+    if state.installing is not None and state.installing[0] <= completed:
         changed = True
         _, snapshot = state.installing
         state.installing = None
         state.out.install = snapshot
         state.out.events.append(SnapshotInstalled(index=snapshot.index))
-        if isinstance(role, Follower) and role.leader is not None:
-            _reply(state, role.leader, snapshot.index, snapshot.size, installed=True)
+        if leader is not None:
+            _reply(state, leader, snapshot.index, snapshot.size, installed=True)
     reception = state.reception
-    if reception is not None and 0 < reception.write <= state.durability.completed:
+    if reception is not None and 0 < reception.write <= completed:
         changed = True
         reception.write = 0
-        _reply(state, reception.sender, reception.snapshot.index, reception.offset, installed=False)
+        if leader is not None:
+            _reply(state, leader, reception.snapshot.index, reception.offset, installed=False)
     return changed
 
 

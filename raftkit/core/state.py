@@ -147,10 +147,8 @@ TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
 
 @attrs.define(kw_only=True)
 class Reception:
-    """A snapshot that is being received."""
+    """A snapshot that is being received from this term's leader; it ends with the term."""
 
-    sender: Identity
-    "The leader that sends it."
     snapshot: SnapshotMeta
     "Which one."
     offset: int = 0
