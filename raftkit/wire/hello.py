@@ -20,8 +20,8 @@ _POSITIONS = 11
 
 
 def encode_hello(hello: Hello) -> bytes:
-    """`[wire format, boot, nonce, address, [founder, …], settings hash, founding record or null, remembered or
-    null, machine version, fingerprint, [major, minor]]`.
+    """`[wire format, boot, nonce, address, [founder, …], settings hash, founding record or null,
+    remembered or null, machine version, fingerprint, [major, minor]]`.
     """
     return encoding.dumps(
         [
