@@ -50,6 +50,7 @@ class Identity:
     """Who a node is: its name and the incarnation drawn when its directory was made. Never reused."""
 
     id: NodeId
+    "Its name."
     incarnation: int
     "u64, random, drawn when the data directory is made."
 

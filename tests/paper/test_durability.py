@@ -1,0 +1,276 @@
+"""§3.8, §10.2.1: what leaves at once, what waits for the disk, and how the disk's words are understood."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftkit.core.durability import Durability
+from raftkit.messages import (
+    DURABLE_BEFORE,
+    AppendAccepted,
+    AppendEntries,
+    AppendRejected,
+    Effects,
+    Heartbeat,
+    HeartbeatReply,
+    Message,
+    Persisted,
+    PreVoteReply,
+    PreVoteRequest,
+    Propose,
+    Read,
+    ReadReply,
+    ReadRequest,
+    Receive,
+    SnapshotChunk,
+    SnapshotReply,
+    VoteReply,
+    VoteRequest,
+)
+from raftkit.model import Index, Term
+from tests.paper.server import (
+    ELECTION_MAX,
+    append,
+    beat,
+    follower,
+    heartbeat,
+    leader,
+    messages_to,
+    pre_candidate,
+    server,
+    snapshot_of,
+    who,
+)
+
+
+def test_table_names_every_message() -> None:
+    """DESIGN §3: for each message it is said what must be durable first."""
+    assert set(DURABLE_BEFORE) == set(Message.__args__)
+
+
+def leaves_at_once(effects: Effects) -> set[type[Message]]:
+    """Kinds of messages that don't wait for the disk."""
+    return {type(send.message) for send in effects.send_now}
+
+
+def waits(effects: Effects) -> set[type[Message]]:
+    """Kinds of messages that wait for it."""
+    return {type(send.message) for send in effects.send_after_persist}
+
+
+CHUNK = SnapshotChunk(
+    term=Term(5), snapshot=snapshot_of(b"xy", index=9, term=4), offset=1, data=b"y"
+)
+
+
+@pytest.mark.parametrize(
+    "message, answer",
+    [
+        (heartbeat(5), HeartbeatReply),
+        (append(5, (9, 4)), AppendRejected),
+        (append(5, (2, 1)), AppendAccepted),
+        (CHUNK, SnapshotReply),
+        (VoteRequest(term=Term(5), last_index=Index(9), last_term=Term(4)), VoteReply),
+        (VoteRequest(term=Term(5), last_index=Index(1), last_term=Term(1)), VoteReply),
+    ],
+    ids=lambda it: type(it).__name__ if not isinstance(it, type) else it.__name__,
+)
+def test_answers_in_a_new_term_wait_until_it_is_durable(
+    message: Message, answer: type[Message]
+) -> None:
+    """§3.8: an answer lets others build on this server's term, so a crash must not take it back."""
+    a = server("1 1", term=1)
+    a.tick(25)
+
+    effects = a.receive("b", message)
+
+    assert (leaves_at_once(effects), waits(effects)) == (set(), {answer})
+
+
+@pytest.mark.parametrize("message", [heartbeat(1), append(1, (9, 1)), append(1, (2, 1))])
+def test_answers_in_a_durable_term_leave_at_once(message: Message) -> None:
+    """§10.2.1: nothing waits for what it does not claim."""
+    a = follower("1 1", of="b")
+    a.receive("b", append(1, (2, 1), "1"))  # a write that is not done
+
+    effects = a.receive("b", message)
+
+    assert waits(effects) == set()
+
+
+def test_questions_never_wait() -> None:
+    """§9.6: pre-votes claim nothing durable, asked or answered."""
+    a = server("1 1", term=1)
+    a.receive("z", heartbeat(4))  # a term that is not durable yet
+    asked = a.tick(2 * ELECTION_MAX)
+
+    question = PreVoteRequest(term=Term(5), last_index=Index(9), last_term=Term(4))
+    answered = a.receive("b", question)
+
+    assert leaves_at_once(asked) == {PreVoteRequest}
+    assert leaves_at_once(answered) == {PreVoteReply}
+
+
+def test_vote_request_waits_for_the_candidates_own_vote() -> None:
+    """§3.8: a candidate that forgot its campaign could vote for another in the same term (A1)."""
+    a = pre_candidate("1 1")
+
+    effects = a.receive("b", PreVoteReply(term=Term(2), granted=True))
+
+    assert (leaves_at_once(effects), waits(effects)) == (set(), {VoteRequest})
+
+
+def test_leaders_messages_do_not_wait_for_its_disk() -> None:
+    """§10.2.1: entries, heartbeats and reads travel while the leader's disk works."""
+    a = leader("1 1")
+    kinds = set()
+
+    for effects in (
+        a.step(Propose(ticket=1, payloads=(b"x",))),
+        a.step(Read(ticket=1)),
+        a.receive("b", ReadRequest(term=Term(2), ticket=2)),
+        a.receive("c", beat(a)),
+        a.receive("c", beat(a)),
+    ):
+        assert waits(effects) == set()
+        kinds |= leaves_at_once(effects)
+
+    assert kinds == {AppendEntries, Heartbeat, ReadReply}
+
+
+def test_followers_reads_do_not_wait() -> None:
+    """§6.4: the leader's term is durable elsewhere, or it would not lead."""
+    a = server("1 1", term=1)
+    a.receive("b", heartbeat(3))
+
+    assert leaves_at_once(a.step(Read(ticket=1))) == {ReadRequest}
+
+
+def test_vote_given_in_a_later_term_covers_the_earlier_one() -> None:
+    """§3.4: two votes in one batch are one write; after it nobody can vote in the earlier term again."""
+    a = server("1 1", term=1)
+    a.tick(25)
+
+    effects = a.step(
+        Receive(
+            sender=who("b"),
+            message=VoteRequest(term=Term(2), last_index=Index(2), last_term=Term(1)),
+        ),
+        Receive(
+            sender=who("c"),
+            message=VoteRequest(term=Term(3), last_index=Index(2), last_term=Term(1)),
+        ),
+    )
+
+    assert effects.send_now == ()
+    assert messages_to("b", effects) == [VoteReply(term=Term(2), granted=True)]
+    assert effects.persist is not None
+    assert effects.persist.hard_state == (3, who("c"))
+
+
+def test_one_write_a_step_holds_all_that_changed() -> None:
+    """§10.2: term, truncation and entries of a batch go to the disk together."""
+    a = follower("1 1 1", of="b")
+
+    effects = a.receive("c", heartbeat(2), append(2, (2, 1), "2"), append(2, (3, 2), "2 2"))
+
+    write = effects.persist
+    assert write is not None
+    assert (write.hard_state, write.truncate_from) == ((2, None), 3)
+    assert [(run.first, run.last) for run in write.runs] == [(3, 3), (4, 5)]
+
+
+def test_entries_that_come_and_go_in_one_step_are_not_written() -> None:
+    """§10.2: only the outcome of a batch goes to the disk."""
+    a = follower("1 1", of="b")
+
+    effects = a.step(*_both(append(1, (2, 1), "1 1"), append(2, (2, 1), "2")))
+
+    write = effects.persist
+    assert write is not None
+    assert (write.truncate_from, [run.term for run in write.runs]) == (None, [2])
+    a.persist_all()
+    assert a.disk.runs[-1].last == 3
+
+
+def _both(first: Message, second: Message) -> list[Receive]:
+    return [Receive(sender=who("b"), message=first), Receive(sender=who("c"), message=second)]
+
+
+def test_write_sequences_go_on_after_a_restart() -> None:
+    """DESIGN §3: a sequence is never used twice in a directory."""
+    a = follower("1 1", of="b")
+    a.receive("b", append(1, (2, 1), "1"))
+    a.persist()
+    a.restart()
+
+    a.receive("b", append(1, (3, 1), "1"))
+
+    assert [write.sequence for write in a.unwritten] == [2]
+
+
+def test_one_report_speaks_for_all_earlier_writes() -> None:
+    """§10.2.1: completions come in order, so the last one is enough."""
+    a = follower("1 1", of="b")
+    for index in (2, 3, 4):
+        a.receive("b", append(1, (index, 1), "1"))
+    a.perform()
+
+    a.step(Persisted(sequence=a.disk.written))
+
+    assert a.raft.durable_index == 5
+
+
+def durability(index: int = 5) -> Durability:
+    """A log that is durable up to `index`."""
+    return Durability(
+        hard_state=(Term(1), None),
+        issued_hard_state=(Term(1), None),
+        index=Index(index),
+        issued_index=Index(index),
+        sequence=0,
+    )
+
+
+def test_truncation_disclaims_what_is_durable_and_what_is_under_way() -> None:
+    """§10.2.1: neither an earlier write nor one in progress speaks for what was cut (B6)."""
+    d = durability()
+    d.issue(Index(8), None)
+
+    d.truncate(Index(4))
+    d.complete(1)
+
+    assert (d.index, d.truncated_from, d.issued_index) == (3, 4, 3)
+
+
+def test_truncation_of_what_was_never_issued_costs_no_write() -> None:
+    """§10.2.1: the disk never heard of it."""
+    d = durability()
+
+    d.truncate(Index(6))
+
+    assert (d.index, d.truncated_from) == (5, None)
+
+
+def test_lowest_of_several_truncations_is_written() -> None:
+    """§10.2.1: one step may cut twice."""
+    d = durability()
+
+    d.truncate(Index(4))
+    d.issued_index = Index(5)
+    d.truncate(Index(5))
+
+    assert d.truncated_from == 4
+
+
+def test_completed_is_the_last_write_known_to_be_on_disk() -> None:
+    """§10.2.1: by it snapshots know when they are durable."""
+    d = durability()
+    before = d.completed
+    first = d.issue(Index(6), (Term(2), None))
+    second = d.issue(Index(7), None)
+    d.complete(first)
+    between = d.completed, d.hard_state
+    d.complete(second)
+
+    assert (before, between, d.completed) == (0, (1, (2, None)), 2)
