@@ -1,0 +1,115 @@
+"""raftkit: your program's state, replicated, durable and linearizable over a group of processes.
+
+Give it a state machine, plain Python whose `@command` methods change it, and every node of the group
+holds the same one::
+
+    from __future__ import annotations
+    import attrs, trio
+    from raftkit import StateMachine, command, query
+    from raftkit.testing import local_cluster
+
+    @attrs.define
+    class Counter(StateMachine):
+        total: int = 0
+
+        @command
+        def add(self, amount: int = 1) -> int:
+            self.total += amount
+            return self.total
+
+        @query
+        def value(self) -> int:
+            return self.total
+
+    async def main() -> None:
+        async with local_cluster(Counter, 3) as cluster:
+            total = await cluster["a"].execute(Counter.add(amount=5))  # by a majority, once
+            value = await cluster["b"].read(Counter.value())           # linearizable, at any node
+            assert total == value == 5
+
+    trio.run(main)
+
+`open_node` runs one member of a group. A result is given when the command is on a majority of disks and
+applied here; an error says whether the command did not happen or may have (`DidNotHappen`,
+`OutcomeUnknown`), and a token finds out. The floors of the house are in `docs/architecture.md`.
+"""
+
+from raftkit.driver import EventStream, Session, Statistics, Token
+from raftkit.errors import (
+    CommandFailed,
+    ConfigError,
+    DidNotHappen,
+    EntryTooLarge,
+    LocalProtocolError,
+    LogCorrupt,
+    NodeClosed,
+    NodeFailed,
+    NoQuorum,
+    NotLeader,
+    NotYetEnabled,
+    OutcomeUnknown,
+    Overloaded,
+    RaftError,
+    RaftInternalError,
+    Rejected,
+    RemoteProtocolError,
+    SessionExpired,
+    StateMachineFailed,
+    StorageError,
+    WrongCluster,
+)
+from raftkit.node import NODE_SESSION, Node, NodeSession, open_node
+from raftkit.statemachine import (
+    BytesStateMachine,
+    Command,
+    Context,
+    Query,
+    StateMachine,
+    command,
+    query,
+    since,
+)
+from raftkit.transports import MemoryNetwork
+
+__all__ = [
+    "NODE_SESSION",
+    "BytesStateMachine",
+    "Command",
+    "CommandFailed",
+    "ConfigError",
+    "Context",
+    "DidNotHappen",
+    "EntryTooLarge",
+    "EventStream",
+    "LocalProtocolError",
+    "LogCorrupt",
+    "MemoryNetwork",
+    "NoQuorum",
+    "Node",
+    "NodeClosed",
+    "NodeFailed",
+    "NodeSession",
+    "NotLeader",
+    "NotYetEnabled",
+    "OutcomeUnknown",
+    "Overloaded",
+    "Query",
+    "RaftError",
+    "RaftInternalError",
+    "Rejected",
+    "RemoteProtocolError",
+    "Session",
+    "SessionExpired",
+    "StateMachine",
+    "StateMachineFailed",
+    "Statistics",
+    "StorageError",
+    "Token",
+    "WrongCluster",
+    "command",
+    "open_node",
+    "query",
+    "since",
+]
+
+__version__ = "0.1.0.dev0"

@@ -1,0 +1,47 @@
+"""The driver: one trio task owns the core and does what its effects say; the rest serves that task.
+
+::
+
+    callers ── calling ──▶ waiters, forwarding ─┐                          ┌─▶ send ──▶ transport ──▶ peers
+    readers ── reading ─────────────────────────┤                          ├─▶ persist ──▶ writer
+    peers ──▶ transport ──▶ links ──── heard? ──┼─▶ inbox ──▶ loop ──▶ core ──┼─▶ fetch ──▶ storage
+    writer, storage, applying ── done ──────────┘         one step a turn  ├─▶ apply ──▶ applying ──▶ replica
+                                                                           └─▶ answer, publish
+
+A command enters through `calling`, which gives it a session and a number, and leaves when `applying` has
+applied its entry at this very node and `waiters` finds who waits for that number. In between it is
+`forwarding`'s, which proposes it here or sends it to the leader, again after each change of leader.
+
+`links` is this node's side of the transport: `greeting` decides who is heard, `founding` how a node is
+born. `server` holds it all together and is the only one that knows every part; `serving` gives a server
+a scope, and `guarding` one meaningful error.
+
+To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
+"""
+
+from raftkit.driver.events import EventStream
+from raftkit.driver.explaining import Statistics, explain, statistics, status
+from raftkit.driver.guarding import open_guarded
+from raftkit.driver.planning import Plan, make_plan, refuse_unknown, refuse_unlike
+from raftkit.driver.replica import Replica
+from raftkit.driver.server import Server
+from raftkit.driver.serving import open_server
+from raftkit.driver.tokens import Session, Token
+
+__all__ = [
+    "EventStream",
+    "Plan",
+    "Replica",
+    "Server",
+    "Session",
+    "Statistics",
+    "Token",
+    "explain",
+    "make_plan",
+    "open_guarded",
+    "open_server",
+    "refuse_unknown",
+    "refuse_unlike",
+    "statistics",
+    "status",
+]

@@ -1,0 +1,172 @@
+"""The apply task: hands committed runs to the replica, answers who waits, and says how far it came.
+
+Laws: only this task changes the replica. Runs and snapshots are taken in the order in which the core gave
+them. It yields between slices, so that many commands never delay a heartbeat.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import attrs
+import outcome
+import trio
+
+from raftkit.driver.replica import Replica, UnknownCommand
+from raftkit.driver.waiters import Waiters
+from raftkit.errors import NodeClosed
+from raftkit.messages import Applied, SnapshotMeta
+from raftkit.model import Index, Run
+
+__all__ = ["Applying"]
+
+SLICE_ENTRIES_MAX = 128
+"Entries applied between two looks at what else is to be done."
+
+logger = logging.getLogger("raftkit")
+
+
+@attrs.define(eq=False, order=False)
+class _Goal:
+    """A task that waits for an index."""
+
+    index: Index
+    task: trio.lowlevel.Task | None
+    "None when it was cancelled."
+
+    def __lt__(self, other: _Goal) -> bool:
+        return self.index < other.index
+
+
+@attrs.define(eq=False, kw_only=True)
+class Applying:
+    """The replicated state of a node, and the way into it."""
+
+    replica: Replica[Any]
+    "Machine, sessions, log time."
+    id: str
+    waiters: Waiters
+    report: Callable[[Applied], None]
+    "How the loop hears of progress."
+    read_snapshot: Callable[[], Awaitable[Iterable[bytes]]]
+    "The newest snapshot's content."
+    stopped: str | None = attrs.field(init=False, default=None)
+    "Why nothing more is applied, though the node goes on; None while all is well."
+    installs: int = attrs.field(init=False, default=0)
+    "Snapshots that were installed over what was applied, since the start."
+    _queue: deque[Run | SnapshotMeta] = attrs.field(init=False, factory=deque[Run | SnapshotMeta])
+    "Bounded by the core: it gives out at most `apply_bytes_max` that is not reported."
+    _goals: list[_Goal] = attrs.field(init=False, factory=list[_Goal])
+    "A heap."
+    _news: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    @property
+    def applied(self) -> Index:
+        """Index of the last entry in the state."""
+        return self.replica.applied
+
+    def put(self, *items: Run | SnapshotMeta) -> None:
+        """Queue committed runs, or a snapshot that replaces the state."""
+        self._queue.extend(items)
+        self._news.set()
+
+    async def run(self) -> None:
+        """Apply for ever. Raises StateMachineFailed when this node can't."""
+        while self.stopped is None:
+            if not self._queue:
+                self._news = trio.Event()
+                await self._news.wait()
+            item = self._queue.popleft()
+            if isinstance(item, SnapshotMeta):
+                await self._install(item)
+            else:
+                await self._apply(item)
+
+    def restore(self, chunks: Iterable[bytes]) -> None:
+        """Replace the state by a snapshot's, or stop applying if it is of newer code."""
+        try:
+            self.replica.restore(chunks)
+        except UnknownCommand as error:
+            self._stop(str(error))
+
+    async def wait_applied(self, index: Index) -> None:
+        """Wait until the entry at `index` is in the state."""
+        if self.applied >= index:
+            await trio.lowlevel.checkpoint()
+            return
+        goal = _Goal(index, trio.lowlevel.current_task())
+        if self.stopped is not None:
+            raise NodeClosed(self.stopped)
+        heapq.heappush(self._goals, goal)
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            goal.task = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def close(self, why: str) -> None:
+        """Apply nothing more, and end every wait for an index."""
+        self.stopped = self.stopped or why
+        for goal in self._goals:
+            if goal.task is not None:
+                trio.lowlevel.reschedule(goal.task, outcome.Error(NodeClosed(why)))
+                goal.task = None
+        self._goals.clear()
+
+    async def _apply(self, run: Run) -> None:
+        """Apply one run slice by slice."""
+        for start in range(run.first, run.last + 1, SLICE_ENTRIES_MAX):
+            part = run.cut(Index(start), Index(min(start + SLICE_ENTRIES_MAX - 1, run.last)))
+            first_of_term = part.term != self.replica.applied_term
+            unknown: UnknownCommand | None = None
+            try:
+                outcomes = self.replica.apply((part,))
+            except UnknownCommand as error:
+                outcomes, unknown = error.outcomes, error
+            for session, number, reply in outcomes:
+                self.waiters.resolve(session, number, reply)
+            self._advance(first_of_term=first_of_term)
+            if unknown is not None:
+                self._stop(str(unknown))
+                return
+            await trio.lowlevel.checkpoint()
+
+    async def _install(self, snapshot: SnapshotMeta) -> None:
+        """Replace the state by the newest snapshot, and answer from its session table."""
+        if snapshot.index <= self.applied:
+            return  # a newer one was installed meanwhile
+        self.restore(await self.read_snapshot())
+        if self.stopped is not None:
+            return
+        self.installs += 1
+        for call in self.waiters:
+            reply = self.replica.stored_reply(call.session, call.number)
+            if reply is not None:
+                self.waiters.resolve(call.session, call.number, reply)
+        self._advance(first_of_term=True)
+
+    def _advance(self, *, first_of_term: bool) -> None:
+        """Tell the core, who waits for an index, and whose entry was replaced by another."""
+        applied = self.applied
+        self.report(Applied(index=applied))
+        while self._goals and self._goals[0].index <= applied:
+            task = heapq.heappop(self._goals).task
+            if task is not None:
+                trio.lowlevel.reschedule(task)
+        if first_of_term:
+            for call in self.waiters.take_lost(applied, self.replica.applied_term):
+                if call.once:
+                    self.waiters.fail(
+                        call, NodeClosed("its entry was replaced by a new leader's"), ""
+                    )
+
+    def _stop(self, why: str) -> None:
+        """Apply nothing more, but stay: this node still holds the log for others."""
+        logger.error("%s: stopped applying after index %s: %s", self.id, self.applied, why)
+        self.waiters.fail_all(NodeClosed(why), why)
+        self.close(why)

@@ -1,0 +1,96 @@
+"""What happens at a node, as a stream for whoever listens. Never in the way of the loop.
+
+Laws: publishing never waits. Each listener has a bounded queue; when it is full, an older event of the
+same kind gives way to the new one, else the oldest does, and the listener is told how many are missing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import attrs
+import trio
+
+from raftkit.messages import Event
+
+__all__ = ["QUEUE_MAX", "EventStream", "Events"]
+
+QUEUE_MAX = 256
+"Events that one listener may leave unread before they are coalesced."
+
+
+@attrs.define(eq=False)
+class EventStream(trio.abc.ReceiveChannel[Event]):
+    """Events since the stream was asked for. Iterate over it; close it, or let the node's end close it."""
+
+    owner: Events
+    _queue: deque[Event] = attrs.field(init=False, factory=deque[Event])
+    _lot: trio.lowlevel.ParkingLot = attrs.field(init=False, factory=trio.lowlevel.ParkingLot)
+    _ended: bool = attrs.field(init=False, default=False)
+    _closed: bool = attrs.field(init=False, default=False)
+    dropped: int = attrs.field(init=False, default=0)
+    "How many events are missing from what was received so far. Set it to 0 when you have noticed."
+
+    async def receive(self) -> Event:
+        """The next event. Raises trio.EndOfChannel when the node has ended."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._queue:
+            if self._closed:
+                raise trio.ClosedResourceError
+            if self._ended:
+                raise trio.EndOfChannel
+            await self._lot.park()
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        return self._queue.popleft()
+
+    async def aclose(self) -> None:
+        """Stop listening."""
+        self._closed = True
+        self._queue.clear()
+        self.owner.streams.pop(self, None)
+        self._lot.unpark_all()
+        await trio.lowlevel.checkpoint()
+
+    def put(self, event: Event) -> None:
+        """Add an event, or let it take the place of another."""
+        if len(self._queue) >= QUEUE_MAX:
+            same = next((it for it in self._queue if type(it) is type(event)), self._queue[0])
+            self._queue.remove(same)
+            self.dropped += 1
+        self._queue.append(event)
+        self._lot.unpark()
+
+    def end(self) -> None:
+        """No event will follow."""
+        self._ended = True
+        self._lot.unpark_all()
+
+
+@attrs.define(eq=False)
+class Events:
+    """All listeners of a node."""
+
+    streams: dict[EventStream, None] = attrs.field(init=False, factory=dict[EventStream, None])
+    "In the order in which they were opened."
+    _ended: bool = attrs.field(init=False, default=False)
+
+    def subscribe(self) -> EventStream:
+        """A stream of the events from now on."""
+        stream = EventStream(self)
+        if self._ended:
+            stream.end()
+        else:
+            self.streams[stream] = None
+        return stream
+
+    def publish(self, event: Event) -> None:
+        """Give `event` to every listener."""
+        for stream in self.streams:
+            stream.put(event)
+
+    def end(self) -> None:
+        """The node ends: so do all streams, once they are read to the end."""
+        self._ended = True
+        for stream in self.streams:
+            stream.end()
+        self.streams.clear()

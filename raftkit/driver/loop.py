@@ -1,0 +1,167 @@
+"""The one task that owns the core: drain the inbox, step once, do what the effects say, sleep.
+
+Laws: nothing else steps the core, and nothing else interprets its effects, top to bottom. Nothing here
+waits but `sleep`: a turn is short whatever it meets. What is sent after a write waits in one queue for
+this write and all earlier ones.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+import attrs
+import trio
+
+from raftkit.core import Raft
+from raftkit.messages import (
+    Answer,
+    Effects,
+    Event,
+    Fetch,
+    Input,
+    Persisted,
+    ReadSnapshot,
+    Send,
+    SnapshotMeta,
+    Tick,
+    Write,
+)
+from raftkit.model import Run
+
+__all__ = ["Clock", "Duties", "Loop"]
+
+
+@attrs.frozen(kw_only=True)
+class Clock:
+    """Where stamps come from. How long to sleep is trio's clock, so that it can be a MockClock."""
+
+    wall_ns: Callable[[], int] = time.time_ns
+    "Nanoseconds since 1970."
+    monotonic_ns: Callable[[], int] = time.monotonic_ns
+    "Nanoseconds from an arbitrary start, never going back."
+
+
+@attrs.frozen(kw_only=True)
+class Duties:
+    """Who does what the effects say. None of these waits."""
+
+    collect: Callable[[float], list[Input]]
+    "What the rest of the driver wants of the core now, given trio's time. Called before each step."
+    deadline: Callable[[], float]
+    "When `collect` must be called again at the latest, in trio's time."
+    send: Callable[[Iterable[Send]], None]
+    "Give these to the transport."
+    persist: Callable[[Write], None]
+    "Queue this write; `Loop.on_persisted` follows."
+    fetch: Callable[[Fetch | ReadSnapshot], None]
+    "Begin to read this back; `Loop.put` of the answer follows."
+    apply: Callable[[Iterable[Run | SnapshotMeta]], None]
+    "Queue these for the apply task; `Loop.put` of Applied follows."
+    answer: Callable[[Answer], None]
+    "Tell who asked."
+    publish: Callable[[Event], None]
+    "Tell who listens."
+
+
+@attrs.define(eq=False)
+class Loop:
+    """Owns a core and its inbox."""
+
+    raft: Raft
+    "Read it anywhere; only this loop steps it."
+    duties: Duties
+    tick_seconds: float
+    clock: Clock = Clock()
+    _inbox: list[Input] = attrs.field(init=False, factory=list[Input])
+    "Bounded by those who fill it: links read one buffer a turn, everything else answers the core."
+    _held: deque[tuple[int, tuple[Send, ...]]] = attrs.field(
+        init=False, factory=deque[tuple[int, tuple[Send, ...]]]
+    )
+    "Sends that wait for the write of this sequence."
+    _written: int = attrs.field(init=False, default=0)
+    "Sequence of the newest write submitted."
+    _durable: int = attrs.field(init=False, default=0)
+    "Sequence of the newest write on disk."
+    _started: float = attrs.field(init=False, factory=trio.current_time)
+    _ticks: int = attrs.field(init=False, default=0)
+    "Reported to the core since `_started`."
+    _news: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    def put(self, item: Input) -> None:
+        """Give `item` to the core with the next batch."""
+        self._inbox.append(item)
+        self._news.set()
+
+    def wake(self) -> None:
+        """Have `collect` called soon."""
+        self._news.set()
+
+    def on_persisted(self, sequence: int) -> None:
+        """Every write up to `sequence` is on disk."""
+        self._durable = sequence
+        while self._held and self._held[0][0] <= sequence:
+            self.duties.send(self._held.popleft()[1])
+        self.put(Persisted(sequence=sequence))
+
+    async def run(self) -> None:
+        """Take turns for ever."""
+        while True:
+            await self._sleep()
+            self._news = trio.Event()
+            self._turn()
+
+    def _turn(self) -> None:
+        inputs = [self._tick(), *self.duties.collect(trio.current_time()), *self._inbox]
+        self._inbox.clear()
+        self._perform(self.raft.step(inputs))
+
+    def _tick(self) -> Tick:
+        """How many ticks went by. A late turn reports them all at once: the core fires each timer once."""
+        due = int((trio.current_time() - self._started) / self.tick_seconds)
+        count = max(due - self._ticks, 0)
+        self._ticks += count
+        return Tick(
+            count=count, wall_ns=self.clock.wall_ns(), monotonic_ns=self.clock.monotonic_ns()
+        )
+
+    def _perform(self, effects: Effects) -> None:
+        """Do what a step obliges us to, in the order of the fields."""
+        duties = self.duties
+        duties.send(effects.send_now)
+        if effects.persist is not None:
+            self._written = effects.persist.sequence
+            duties.persist(effects.persist)
+        if effects.send_after_persist:
+            if self._durable >= self._written:
+                duties.send(effects.send_after_persist)
+            else:
+                self._held.append((self._written, effects.send_after_persist))
+        for wanted in effects.fetch:
+            duties.fetch(wanted)
+        for part in effects.read_snapshot:
+            duties.fetch(part)
+        if effects.install is not None:
+            duties.apply((effects.install,))
+        if effects.apply:
+            duties.apply(effects.apply)
+        for answer in effects.answer:
+            duties.answer(answer)
+        for event in effects.events:
+            duties.publish(event)
+
+    async def _sleep(self) -> None:
+        """Until something arrives or is due. A checkpoint in any case."""
+        ticks = self.raft.ticks_until_next_deadline
+        due = self.duties.deadline()
+        if ticks is not None:
+            # A hair later than the tick, or rounding would wake us just before it.
+            at = self._started + (self._ticks + max(ticks, 1)) * self.tick_seconds
+            due = min(due, at + 1e-6)
+        if self._news.is_set() or due <= trio.current_time():
+            await trio.lowlevel.checkpoint()
+            return
+        with trio.move_on_at(due) if due != math.inf else trio.CancelScope():
+            await self._news.wait()

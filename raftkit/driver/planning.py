@@ -1,0 +1,169 @@
+"""The settings of a node, checked: seconds become milliseconds, and what can't work is refused.
+
+Laws: every refusal is one line that names the setting, the offending value and what is allowed. Nothing
+is started here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import random
+from collections.abc import Mapping
+from typing import cast
+
+import attrs
+
+from raftkit.config import check_settings
+from raftkit.driver.loop import Clock
+from raftkit.encoding import MalformedError
+from raftkit.errors import ConfigError
+from raftkit.membership import MEMBERS_MAX, Settings, node_id
+from raftkit.model import NodeId
+
+__all__ = ["Plan", "make_plan", "refuse_unknown", "refuse_unlike"]
+
+TICK_MS = 10
+"The core's unit of time: fine enough for any sensible timeout, coarse enough to sleep."
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """What a node was opened with, checked, in the units of those who use it."""
+
+    id: NodeId
+    "Its name."
+    members: Mapping[NodeId, str]
+    "Addresses of the founders, this node's included."
+    settings: Settings
+    "What the group is founded with; later the log decides."
+    heartbeat_ms: int
+    "See `Config`."
+    tick_ms: int
+    "See `Config`."
+    paranoid: bool
+    "See `Config`; also watches callables given to `read`."
+    alone: bool
+    "Whether a list of one may found."
+    threads: bool
+    "Whether the storage may block, so that it is called in threads."
+    clock: Clock
+    "Where stamps come from."
+    rng: random.Random
+    "All chance of this node."
+
+
+def make_plan(
+    *,
+    id: object,  # noqa: A002 - the setting's name
+    members: object,
+    election_timeout: object,
+    heartbeat_interval: object,
+    entry_bytes_max: object,
+    sessions_max: object,
+    session_idle: object,
+    found: object,
+    paranoid: object,
+    threads: bool,
+) -> Plan:
+    """The settings of `open_node`, whatever was passed there. Raises ConfigError."""
+    own = _node_id(id)
+    plan = Plan(
+        id=own,
+        members=_members(members, own),
+        settings=Settings(
+            election_timeout_ms=_bounds_ms("election_timeout", election_timeout),
+            entry_bytes_max=_count("entry_bytes_max", entry_bytes_max),
+            sessions_max=_count("sessions_max", sessions_max),
+            session_idle_ms=_ms("session_idle", session_idle),
+        ),
+        heartbeat_ms=_ms("heartbeat_interval", heartbeat_interval),
+        tick_ms=TICK_MS,
+        paranoid=_flag("paranoid", paranoid),
+        alone=_flag("found", found),
+        threads=threads,
+        clock=Clock(),
+        rng=random.SystemRandom(),
+    )
+    check_settings(plan.settings, heartbeat_ms=plan.heartbeat_ms, voters=len(plan.members))
+    return plan
+
+
+def refuse_unknown(unknown: Mapping[str, object], known: list[str]) -> None:
+    """Raises ConfigError for the first unknown setting, and says which one may be meant."""
+    for name in unknown:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f": did you mean {near[0]}?" if near else f"; there are {', '.join(known)}"
+        raise ConfigError(f"unknown setting {name}{hint}")
+
+
+def refuse_unlike(name: str, value: object, method: str) -> None:
+    """Raises ConfigError for an object that lacks what one of its kind has."""
+    if not hasattr(value, method):
+        raise ConfigError(f"{name} must be an object with `{method}`, got {value!r:.80}")
+
+
+def _node_id(value: object) -> NodeId:
+    try:
+        return node_id(value)
+    except MalformedError as error:
+        raise ConfigError(f"id must be 1 to 64 printable characters, got {value!r:.80}") from error
+
+
+def _members(value: object, own: NodeId) -> dict[NodeId, str]:
+    """The founders' addresses by name."""
+    if not isinstance(value, Mapping):
+        raise ConfigError(f'members must be {{"a": "address", …}}, got {value!r:.80}')
+    listed = cast("Mapping[object, object]", value)
+    members = {_node_id(it): _address(it, address) for it, address in listed.items()}
+    if own not in members:
+        raise ConfigError(
+            f"id {own!r} is not in members, which are {', '.join(members) or 'empty'}"
+        )
+    if len(members) > MEMBERS_MAX:
+        raise ConfigError(f"{len(members)} members, at most {MEMBERS_MAX} are possible")
+    places: dict[str, NodeId] = {}
+    for name, address in members.items():
+        if address in places:
+            raise ConfigError(
+                f"members {places[address]} and {name} have the same address {address!r}"
+            )
+        places[address] = name
+    return members
+
+
+def _address(member: object, value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigError(f"members: the address of {member!r:.80} must be text, got {value!r:.80}")
+    return value
+
+
+def _ms(name: str, seconds: object) -> int:
+    """Seconds as whole milliseconds."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise ConfigError(f"{name} must be a number of seconds, got {seconds!r:.80}")
+    if not 0.001 <= seconds < math.inf:
+        raise ConfigError(f"{name} must be at least 0.001 seconds and finite, got {seconds!r}")
+    return round(seconds * 1000)
+
+
+def _bounds_ms(name: str, bounds: object) -> tuple[int, int]:
+    match bounds:
+        case (float() | int() as low, float() | int() as high):
+            return _ms(name, low), _ms(name, high)
+        case _:
+            raise ConfigError(
+                f"{name} must be two numbers of seconds (low, high), got {bounds!r:.80}"
+            )
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigError(f"{name} must be a whole number, at least 1, got {value!r:.80}")
+    return value
+
+
+def _flag(name: str, value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigError(f"{name} must be True or False, got {value!r:.80}")
+    return value

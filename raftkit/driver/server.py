@@ -1,0 +1,418 @@
+"""One server with everything around its core: storage, transport, the replica and its callers.
+
+Laws: a server is unborn, then born, then gone. Its tasks live in one nursery; the first that fails ends
+all, and every caller is answered.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import trio
+
+from raftkit.config import Config
+from raftkit.core import Raft
+from raftkit.driver.applying import Applying
+from raftkit.driver.calling import Calling
+from raftkit.driver.events import Events
+from raftkit.driver.explaining import explain
+from raftkit.driver.forwarding import Forwarding
+from raftkit.driver.founding import Founding, rolled_back
+from raftkit.driver.guarding import meaningful
+from raftkit.driver.links import Links
+from raftkit.driver.loop import Duties, Loop
+from raftkit.driver.planning import Plan
+from raftkit.driver.reading import Reading
+from raftkit.driver.replica import Replica
+from raftkit.driver.sessions import NONCE_BIT
+from raftkit.driver.storing import Storing
+from raftkit.driver.waiters import Waiters
+from raftkit.driver_messages import (
+    DriverMessage,
+    Forward,
+    ForwardAccepted,
+    ForwardRefused,
+    FoundingRecord,
+    Hello,
+)
+from raftkit.errors import NodeClosed
+from raftkit.messages import (
+    Answer,
+    Barred,
+    ConfigurationChanged,
+    Event,
+    Fetch,
+    Input,
+    LeaderElected,
+    Message,
+    PeerUnreachable,
+    PersistentState,
+    Proposed,
+    ReadConfirmed,
+    ReadSnapshot,
+    Receive,
+    Refused,
+    Send,
+    SnapshotMeta,
+    SnapshotTaken,
+)
+from raftkit.model import Identity, Index, NodeId
+from raftkit.storage import Storage, Writer
+from raftkit.transports import LossyTransport
+
+__all__ = ["Server"]
+
+SPEAK_SECONDS = 2.0
+"Without a leader, before the first warning; then twice as long each time."
+REMEMBER_SECONDS = 10.0
+"Between writes of what is remembered of peers: best effort, so rarely."
+
+logger = logging.getLogger("raftkit")
+
+
+@attrs.define(eq=False)
+class Server:
+    """Everything that runs for one node. `run` does it; the rest is for `raftkit.node`."""
+
+    plan: Plan
+    storage: Storage
+    replica: Replica[Any]
+    storing: Storing = attrs.field(init=False)
+    waiters: Waiters = attrs.field(init=False, factory=Waiters)
+    forwarding: Forwarding = attrs.field(init=False)
+    reading: Reading = attrs.field(init=False)
+    applying: Applying = attrs.field(init=False)
+    calling: Calling = attrs.field(init=False)
+    founding: Founding = attrs.field(init=False)
+    links: Links = attrs.field(init=False)
+    events: Events = attrs.field(init=False, factory=Events)
+    barred: str | None = attrs.field(init=False, default=None)
+    "Why this node may not vote or acknowledge, if so."
+    closed: str | None = attrs.field(init=False, default=None)
+    "Why nothing is done any more; None while it runs."
+    _loop: Loop | None = attrs.field(init=False, default=None)
+    _tickets: int = attrs.field(init=False, default=0)
+    _peers_changed: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _leader_changed: trio.lowlevel.ParkingLot = attrs.field(
+        init=False, factory=trio.lowlevel.ParkingLot
+    )
+
+    def __attrs_post_init__(self) -> None:
+        plan, record = self.plan, self.storage.record
+        self.storing = Storing(self.storage, plan.threads)
+        self.founding = Founding(
+            identity=record.identity,
+            members=plan.members,
+            settings=plan.settings,
+            machine_digest=self.replica.digest(),
+            alone=plan.alone,
+        )
+        self.links = Links(
+            plan=plan,
+            record=record,
+            replica=self.replica,
+            founding=self.founding,
+            on_message=self._on_message,
+            on_hello=self._compare_memory,
+            on_change=self._on_change,
+            on_lost=self._on_lost,
+        )
+        self.forwarding = Forwarding(
+            id=plan.id,
+            waiters=self.waiters,
+            new_ticket=self._new_ticket,
+            send=self.links.send,
+            retry_seconds=plan.settings.election_timeout_ms[1] / 1000,
+        )
+        self.reading = Reading(self._new_ticket, self._wake)
+        self.applying = Applying(
+            replica=self.replica,
+            id=plan.id,
+            waiters=self.waiters,
+            report=self._put,
+            read_snapshot=self.storing.read_snapshot,
+        )
+        self.calling = Calling(
+            replica=self.replica,
+            applying=self.applying,
+            waiters=self.waiters,
+            forwarding=self.forwarding,
+            wake=self._wake,
+            entry_bytes_max=self._entry_bytes_max,
+            nonce=NONCE_BIT | record.nonce,
+        )
+
+    # ── what it knows ────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def raft(self) -> Raft | None:
+        """The core, to be read; None while unborn."""
+        return self._loop.raft if self._loop is not None else None
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The leader of this node's term, as far as known."""
+        return self._loop.raft.leader if self._loop is not None else None
+
+    async def wait_leader(self) -> NodeId:
+        """Wait until a leader is known here. Raises NodeClosed when the node ends before."""
+        await trio.lowlevel.checkpoint()
+        while (leader := self.leader) is None or self.closed is not None:
+            if self.closed is not None:
+                raise NodeClosed(self.closed)
+            await self._leader_changed.park()
+        return leader
+
+    async def wait_read_index(self) -> Index:
+        """An index from which on a read that begins now is linearizable. Raises NodeClosed at the end."""
+        why = self.closed or self.applying.stopped
+        if why is not None:
+            raise NodeClosed(why)
+        return await self.reading.wait_index()
+
+    # ── its life ─────────────────────────────────────────────────────────────────────────────────
+
+    async def run(self, transport: LossyTransport, task_status: trio.TaskStatus[Server]) -> None:
+        """Be born if need be, then take part, for ever. Started once peers can reach this node.
+
+        Raises what ends the node, perhaps in a group. Everyone who waits is answered first.
+        """
+        try:
+            await self._run(transport, task_status)
+        except BaseException as error:
+            failure = meaningful(error)
+            self.close("this node is closed" if failure is None else f"this node failed: {failure}")
+            raise
+
+    async def _run(self, transport: LossyTransport, task_status: trio.TaskStatus[Server]) -> None:
+        plan, identity = self.plan, self.storage.record.identity
+        address = plan.members[plan.id]
+        async with (
+            transport.open_endpoint(identity, address, self.links) as self.links.endpoint,
+            trio.open_nursery() as nursery,
+        ):
+            self.links.expect(plan.members)
+            nursery.start_soon(self.links.greeting.repeat)
+            nursery.start_soon(self._speak)
+            task_status.started(self)
+            record, found = await self._be_born()
+            await self._live(record, found)
+
+    async def _live(self, record: FoundingRecord, found: PersistentState) -> None:
+        """Take part in the group that `record` began."""
+        # The writer outlives the nursery: nobody waits for it when it closes.
+        async with self.storing.open_writer() as writer, trio.open_nursery() as nursery:
+            self._loop = loop = await self._begin(record, found, writer, nursery)
+            nursery.start_soon(self._report_writes, loop, writer)
+            nursery.start_soon(self.applying.run)
+            nursery.start_soon(self._remember)
+            nursery.start_soon(self._watch_clusters)
+            self.links.adopt(record, loop.raft.configuration)
+            for peer in self.links.greeting.peers.values():
+                if peer.hello is not None:
+                    self._compare_memory(peer.hello)
+            await loop.run()
+
+    def close(self, why: str) -> None:
+        """Answer everyone who waits. Nothing is done afterwards. Idempotent."""
+        if self.closed is not None:
+            return
+        self.closed = why
+        self.calling.close(why)
+        self.reading.fail_all(lambda: NodeClosed(why))
+        self.applying.close(why)
+        self._leader_changed.unpark_all()
+        self.events.end()
+
+    async def _be_born(self) -> tuple[FoundingRecord, PersistentState]:
+        """Wait until this node belongs to a group. Returns at once if it was born in an earlier life."""
+        record = self.storage.record.founding
+        if record is not None:
+            return record, self.storage.recovered
+        while True:
+            self._peers_changed = trio.Event()
+            record = self.founding.adopt(self.links.greeting) or self.founding.found(
+                self.links.greeting, self.plan.rng, self.plan.clock.wall_ns()
+            )
+            if record is not None:
+                return record, await self.storing.found(record)
+            with trio.move_on_at(self.waiters.deadline()):
+                await self._peers_changed.wait()
+            self.waiters.expire(trio.current_time())
+
+    async def _begin(
+        self,
+        record: FoundingRecord,
+        found: PersistentState,
+        writer: Writer,
+        nursery: trio.Nursery,
+    ) -> Loop:
+        """The core, from what is on disk, with everyone who does what it says."""
+        plan = self.plan
+        config = Config(
+            identity=self.storage.record.identity,
+            tick_ms=plan.tick_ms,
+            heartbeat_ms=plan.heartbeat_ms,
+            paranoid=plan.paranoid,
+        )
+        self.replica.cluster = record.scope.cluster
+        if found.snapshot is not None:
+            self.applying.restore(await self.storing.read_snapshot())
+        duties = Duties(
+            collect=self._collect,
+            deadline=self._deadline,
+            send=self._send,
+            persist=writer.submit,
+            fetch=lambda wanted: nursery.start_soon(self._fetch, wanted),
+            apply=lambda items: self.applying.put(*items),
+            answer=self._answer,
+            publish=self._publish,
+        )
+        return Loop(Raft(config, found, plan.rng), duties, plan.tick_ms / 1000, plan.clock)
+
+    # ── what the loop asks of us ─────────────────────────────────────────────────────────────────
+
+    def _collect(self, now: float) -> list[Input]:
+        assert self._loop is not None
+        self.waiters.expire(now)
+        raft = self._loop.raft
+        return [*self.reading.collect(raft, now), *self.forwarding.collect(raft, now)]
+
+    def _deadline(self) -> float:
+        assert self._loop is not None
+        now, raft = trio.current_time(), self._loop.raft
+        if self.forwarding.is_ready(raft, now) or self.reading.is_ready(raft, now):
+            return now
+        return min(
+            self.waiters.deadline(), self.forwarding.deadline(now), self.reading.deadline(now)
+        )
+
+    def _answer(self, answer: Answer) -> None:
+        match answer:
+            case ReadConfirmed():
+                self.reading.on_answer(answer)
+            case Refused() if self.reading.on_answer(answer):
+                pass
+            case Proposed() | Refused():
+                self.forwarding.on_answer(answer, self._entry_bytes_max())
+
+    def _publish(self, event: Event) -> None:
+        match event:
+            case LeaderElected():
+                self._leader_changed.unpark_all()
+            case ConfigurationChanged():
+                self.links.follow(event.configuration)
+            case _:
+                pass
+        self.events.publish(event)
+
+    def _send(self, sends: Iterable[Send]) -> None:
+        for send in sends:
+            self.links.send(send.targets, send.message)
+
+    async def _fetch(self, wanted: Fetch | ReadSnapshot) -> None:
+        self._put(await self.storing.fetch(wanted))
+
+    # ── what the links report ────────────────────────────────────────────────────────────────────
+
+    def _on_message(self, sender: Identity, body: Message | DriverMessage) -> None:
+        if self._loop is None:
+            return
+        if isinstance(body, Forward | ForwardAccepted | ForwardRefused):
+            proposal = self.forwarding.on_message(sender, body, self._loop.raft)
+            if proposal is not None:
+                self._loop.put(proposal)
+        elif not isinstance(body, Hello):
+            self.links.greeting.note_message(sender, body)
+            self._loop.put(Receive(sender=sender, message=body))
+
+    def _on_lost(self, peer: NodeId, gone: bool) -> None:
+        self.forwarding.on_link_lost(peer)
+        if gone:
+            self._put(PeerUnreachable(peer=peer))
+
+    def _on_change(self) -> None:
+        self._peers_changed.set()
+
+    def _compare_memory(self, hello: Hello) -> None:
+        """Whether a peer remembers more of this node than its disk does."""
+        if self._loop is None or self.barred is not None:
+            return
+        raft, record = self._loop.raft, self.storage.record
+        why = rolled_back(
+            hello,
+            boot=record.boot,
+            nonce=record.nonce,
+            term=raft.term,
+            last_index=raft.last_index,
+        )
+        if why is not None:
+            self.barred = why
+            logger.error("%s: neither votes nor acknowledges: %s", self.plan.id, why)
+            self._loop.put(Barred(reason=why))
+
+    # ── beside the loop ──────────────────────────────────────────────────────────────────────────
+
+    async def _report_writes(self, loop: Loop, writer: Writer) -> None:
+        while True:
+            loop.on_persisted(await writer.wait_completed())
+
+    async def _remember(self) -> None:
+        """Write down what is remembered of peers, when it changed."""
+        known = self.links.greeting.remembered()
+        while True:
+            await trio.sleep(REMEMBER_SECONDS)
+            now = self.links.greeting.remembered()
+            if now != known:
+                known = now
+                await self.storing.remember(known)
+
+    async def _watch_clusters(self) -> None:
+        """Raise WrongCluster when that shows."""
+        while True:
+            self._peers_changed = trio.Event()
+            self.links.check_cluster()
+            await self._peers_changed.wait()
+
+    async def _speak(self) -> None:
+        """Without a leader, say why: after 2 s, then at doubling intervals."""
+        since, pause = trio.current_time(), SPEAK_SECONDS
+        while True:
+            await trio.sleep(SPEAK_SECONDS / 4)
+            if self.leader is not None:
+                since, pause = trio.current_time(), SPEAK_SECONDS
+            elif trio.current_time() - since >= pause:
+                logger.warning("%s: %s", self.plan.id, explain(self))
+                pause *= 2
+
+    async def snapshot(self) -> SnapshotMeta:
+        """Write the state as it is now to a durable file, and let the log before it go."""
+        if self.closed is not None:
+            raise NodeClosed(self.closed)
+        taken = await self.storing.take_snapshot(self.replica)
+        self._put(SnapshotTaken(snapshot=taken))
+        return taken
+
+    # ── small things ─────────────────────────────────────────────────────────────────────────────
+
+    def _entry_bytes_max(self) -> int:
+        settings = self._loop.raft.configuration.settings if self._loop else self.plan.settings
+        return settings.entry_bytes_max
+
+    def _new_ticket(self) -> int:
+        """Unique for this node for ever: the boot number is in the high bits."""
+        self._tickets += 1
+        return self.storage.record.boot << 40 | self._tickets
+
+    def _put(self, item: Input) -> None:
+        if self._loop is not None:
+            self._loop.put(item)
+
+    def _wake(self) -> None:
+        if self._loop is not None:
+            self._loop.wake()
+        else:
+            self._peers_changed.set()

@@ -1,0 +1,99 @@
+"""Calls of the storage beside the writer's: founding, reading back, remembering, snapshots.
+
+Laws: one at a time, in a thread if the storage may block, so that no disk holds up the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from raftkit.driver.replica import Replica
+from raftkit.driver_messages import FoundingRecord, Remembered
+from raftkit.errors import NoQuorum
+from raftkit.messages import (
+    Fetch,
+    Fetched,
+    PersistentState,
+    ReadSnapshot,
+    SnapshotMeta,
+    SnapshotRead,
+)
+from raftkit.model import Identity
+from raftkit.storage import InlineWriter, Storage, Writer, open_writer
+
+__all__ = ["Storing"]
+
+T = TypeVar("T")
+
+
+@attrs.define(eq=False)
+class Storing:
+    """A node's storage, as its tasks use it."""
+
+    storage: Storage
+    "Whose calls block."
+    threads: bool
+    "Whether it takes time, so that it is called in threads."
+    _turn: trio.Lock = attrs.field(init=False, factory=trio.Lock)
+    _snapshotting: trio.Lock = attrs.field(init=False, factory=trio.Lock)
+
+    def open_writer(self) -> AbstractAsyncContextManager[Writer]:
+        """The writer of this storage; its writes may run beside the calls below."""
+        return (
+            open_writer(self.storage) if self.threads else nullcontext(InlineWriter(self.storage))
+        )
+
+    async def found(self, record: FoundingRecord) -> PersistentState:
+        """Make this node born. Raises WrongCluster if it was born otherwise."""
+        return await self._call(partial(self.storage.found, record))
+
+    async def remember(self, remembered: Mapping[Identity, Remembered]) -> None:
+        """Write down what is remembered of peers."""
+        await self._call(partial(self.storage.remember, remembered))
+
+    async def fetch(self, wanted: Fetch | ReadSnapshot) -> Fetched | SnapshotRead:
+        """Read back what the core asks for."""
+        match wanted:
+            case Fetch(first=first, bytes_max=bytes_max):
+                runs = await self._call(partial(self.storage.read, first, bytes_max))
+                return Fetched(fetch=wanted, runs=runs)
+            case ReadSnapshot(snapshot=snapshot, offset=offset, bytes_max=bytes_max):
+                read = partial(self.storage.read_snapshot, snapshot, offset, bytes_max)
+                return SnapshotRead(request=wanted, data=await self._call(read))
+
+    async def read_snapshot(self) -> list[bytes]:
+        """The newest snapshot's content. Raises LogCorrupt if it is not what was written."""
+        return await self._call(lambda: list(self.storage.open_snapshot()))
+
+    async def take_snapshot(self, replica: Replica[Any]) -> SnapshotMeta:
+        """Write the replica's state as it is now to a durable file, beside applying.
+
+        Raises NoQuorum while nothing was applied: there is nothing to write.
+        """
+        async with self._snapshotting:
+            capture = replica.capture()
+            if capture.configuration is None:
+                raise NoQuorum("nothing is applied here yet, so there is no state to keep")
+            take = partial(
+                self.storage.take_snapshot,
+                index=capture.index,
+                term=capture.term,
+                configuration=capture.configuration,
+                configuration_index=capture.configuration_index,
+                time_ns=replica.time_ns,
+                elapsed_ns=replica.elapsed_ns,
+                content=capture,
+            )
+            return await self._call(take)
+
+    async def _call(self, function: Callable[[], T]) -> T:
+        async with self._turn:
+            if self.threads:
+                return await trio.to_thread.run_sync(function)
+            return function()

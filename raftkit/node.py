@@ -1,0 +1,294 @@
+"""`open_node` and what it yields: your machine's state, replicated over a group of processes.
+
+Laws: a setting is checked before anything is started. An error says what may be concluded from it. The
+scope of `open_node` is the node's life: it ends with the body, or ends the body when the node must not
+go on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from enum import Enum
+from typing import Any, Final, Generic, Literal, TypeVar, overload
+
+import trio
+
+from raftkit.driver import (
+    EventStream,
+    Replica,
+    Server,
+    Session,
+    Statistics,
+    Token,
+    explain,
+    make_plan,
+    open_server,
+    refuse_unknown,
+    refuse_unlike,
+    statistics,
+    status,
+)
+from raftkit.errors import LocalProtocolError, NoQuorum
+from raftkit.messages import SnapshotMeta
+from raftkit.model import Index, NodeId
+from raftkit.statemachine import BytesStateMachine, Command, Query, StateMachine
+from raftkit.storage import MemoryStorage, Storage, open_storage
+from raftkit.transports import LossyTransport
+
+__all__ = ["NODE_SESSION", "Node", "NodeSession", "open_node"]
+
+M = TypeVar("M", bound=StateMachine | BytesStateMachine)
+S = TypeVar("S", bound=StateMachine)
+B = TypeVar("B", bound=BytesStateMachine)
+R = TypeVar("R")
+
+
+class NodeSession(Enum):
+    """Type of `NODE_SESSION`."""
+
+    NODE_SESSION = "the session that the node registers for itself at first use"
+
+
+NODE_SESSION: Final = NodeSession.NODE_SESSION
+"For `Node.execute`: exactly once, in the node's own session."
+
+
+class Node(Generic[M]):
+    """One member of a group. Made by `open_node`; usable by any task of this trio program."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def __repr__(self) -> str:
+        return f"<Node {self.id} {self.status}>"
+
+    # ── commands ─────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    async def execute(
+        self: Node[S],
+        command: Command[S, R],
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109
+        token: Token | None = None,
+        session: Session | Literal[NodeSession.NODE_SESSION] | None = NODE_SESSION,
+    ) -> R: ...
+    @overload
+    async def execute(
+        self: Node[B],
+        command: bytes,
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109
+        token: Token | None = None,
+        session: Session | Literal[NodeSession.NODE_SESSION] | None = NODE_SESSION,
+    ) -> bytes: ...
+    async def execute(
+        self,
+        command: Any,
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109 - it decides which error is true, so it is ours
+        token: Token | None = None,
+        session: Session | Literal[NodeSession.NODE_SESSION] | None = NODE_SESSION,
+    ) -> Any:
+        """Have `command` decided by the group and return its result, once this node has applied it.
+
+        Applied exactly once, across changes of leader, in the node's session, in `session`, or as the
+        command that `token` names. `session=None` is at most once, and never retried. `timeout` is in
+        seconds.
+
+        Raises Rejected or CommandFailed if the machine decided so; NoQuorum, Overloaded, NotYetEnabled,
+        EntryTooLarge or NodeClosed if it did not happen; OutcomeUnknown, with a token, if it may have.
+        A cancelled call may have happened: make a token beforehand to find out.
+        """
+        calling = self._server.calling
+        if session is None:
+            if token is not None:
+                raise LocalProtocolError("a token is of a session: leave out session=None")
+            return await calling.execute_once(command, within=timeout)
+        chosen = None if session is NODE_SESSION else session
+        return await calling.execute(command, within=timeout, token=token, session=chosen)
+
+    async def session(self, *, timeout: float = 30.0) -> Session:  # noqa: ASYNC109
+        """Register a new session, whose tokens any node of the group can serve.
+
+        Raises NoQuorum if that can't be done in `timeout` seconds.
+        """
+        return await self._server.calling.session(within=timeout)
+
+    async def outcome(self, token: Token, *, timeout: float = 30.0) -> Any:  # noqa: ASYNC109
+        """What became of the command that `token` names: its result, as plain data.
+
+        Raises Rejected or CommandFailed if the machine decided so; DidNotHappen if it did not happen and
+        never will, which this call makes certain; OutcomeUnknown or SessionExpired if that can't be
+        told, or not in `timeout` seconds.
+        """
+        return await self._server.calling.outcome(token, within=timeout)
+
+    # ── reads ────────────────────────────────────────────────────────────────────────────────────
+
+    @overload
+    async def read(
+        self: Node[S],
+        question: Query[S, R],
+        *,
+        consistency: Literal["linearizable", "local"] = "linearizable",
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> R: ...
+    @overload
+    async def read(
+        self,
+        question: Callable[[M], R],
+        *,
+        consistency: Literal["linearizable", "local"] = "linearizable",
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> R: ...
+    async def read(
+        self,
+        question: Any,
+        *,
+        consistency: Literal["linearizable", "local"] = "linearizable",
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> Any:
+        """The answer of this node's copy of the machine to a query, or to a function that is lent it.
+
+        "linearizable" sees every command whose result was given, anywhere, before this call; it needs a
+        majority, and raises NoQuorum after `timeout` seconds without one. "local" sees what this node
+        has applied, however old. Raises what the question raises.
+        """
+        server = self._server
+        match consistency:
+            case "local":
+                await trio.lowlevel.checkpoint()
+                return server.replica.query(question)
+            case "linearizable":
+                with trio.move_on_after(timeout):
+                    index = await server.wait_read_index()
+                    await server.applying.wait_applied(index)
+                    return server.replica.query(question)
+                raise NoQuorum(f"the read was not confirmed within {timeout:g} s: {self.explain()}")
+            case _:
+                raise LocalProtocolError(
+                    f'consistency is "linearizable" or "local", not {consistency!r}'
+                )
+
+    # ── the node itself ──────────────────────────────────────────────────────────────────────────
+
+    @property
+    def id(self) -> NodeId:
+        """Its name."""
+        return self._server.plan.id
+
+    @property
+    def members(self) -> Mapping[NodeId, str]:
+        """The group's members and their addresses, by the newest configuration known here."""
+        raft = self._server.raft
+        if raft is None:
+            return dict(self._server.plan.members)
+        return {member.id: member.address for member in raft.configuration.members}
+
+    @property
+    def status(self) -> str:
+        """unborn, follower, learner, pre-candidate, candidate, leader, barred, stopped applying, closed."""
+        return status(self._server)
+
+    @property
+    def leader(self) -> NodeId | None:
+        """The leader of this node's term, as far as known here."""
+        return self._server.leader
+
+    def statistics(self) -> Statistics:
+        """The node in numbers, now."""
+        return statistics(self._server)
+
+    def explain(self) -> str:
+        """The node in words: why there is no leader, why a commit is stuck, who lags."""
+        return explain(self._server)
+
+    def events(self) -> EventStream:
+        """What happens at this node from now on. Bounded: `dropped` counts what you were too slow for."""
+        return self._server.events.subscribe()
+
+    async def wait_leader(self) -> NodeId:
+        """Wait until a leader is known here. Raises NodeClosed if the node ends before that."""
+        return await self._server.wait_leader()
+
+    async def wait_applied(self, index: int) -> None:
+        """Wait until this node has applied the entry at `index`. Raises NodeClosed likewise."""
+        await self._server.applying.wait_applied(Index(index))
+
+    async def snapshot(self) -> SnapshotMeta:
+        """Write this node's state to a durable file now, so that the log before it can go.
+
+        Raises NoQuorum while nothing is applied, NodeClosed at the end of the node, and StorageError,
+        after which the node's scope ends too.
+        """
+        return await self._server.snapshot()
+
+
+@asynccontextmanager
+async def open_node(
+    factory: Callable[[], M],
+    *,
+    id: NodeId,  # noqa: A002 - the field's name
+    members: Mapping[NodeId, str],
+    transport: LossyTransport,
+    data_dir: str | os.PathLike[str] | Storage | None = None,
+    election_timeout: tuple[float, float] = (0.25, 0.5),
+    heartbeat_interval: float = 0.05,
+    entry_bytes_max: int = 512 * 1024,
+    sessions_max: int = 4096,
+    session_idle: float = 3600.0,
+    found: bool = False,
+    paranoid: bool = False,
+    **unknown: object,
+) -> AsyncGenerator[Node[M]]:
+    """Run node `id` of the group that `members` founds, for as long as the body runs.
+
+    `factory` makes a machine at index 0: a class, a partial, a lambda. `members` gives the address of
+    every founder; after founding, the log decides who belongs to the group. `data_dir` holds the node's
+    log and identity. For tests: None keeps them in memory, and an open `Storage` is used, and closed, in
+    the loop. `found=True` lets a list of one found its group; a longer list founds when all are there.
+
+    The group's settings, agreed at founding: `election_timeout` in seconds, a server draws anew between
+    the two; `entry_bytes_max`, the largest command; at most `sessions_max` sessions, each kept for
+    `session_idle` seconds without use. This node's own: `heartbeat_interval` in seconds, at most half of
+    the lower election timeout; `paranoid` checks the core's invariants after every step, and that reads
+    change nothing.
+
+    Raises ConfigError for settings that can't work, before anything is started; LogCorrupt, WrongCluster
+    or StorageError if the directory can't be used; and the same, or StateMachineFailed, out of the scope
+    when the node must not go on, with what the body raised as the cause.
+    """
+    if not trio.lowlevel.in_trio_run():
+        raise LocalProtocolError("raftkit needs trio: call open_node inside trio.run(…)")
+    refuse_unknown(
+        unknown, [it for it in inspect.signature(open_node).parameters if it != "unknown"]
+    )
+    plan = make_plan(
+        id=id,
+        members=members,
+        election_timeout=election_timeout,
+        heartbeat_interval=heartbeat_interval,
+        entry_bytes_max=entry_bytes_max,
+        sessions_max=sessions_max,
+        session_idle=session_idle,
+        found=found,
+        paranoid=paranoid,
+        threads=isinstance(data_dir, str | os.PathLike),
+    )
+    refuse_unlike("transport", transport, "open_endpoint")
+    replica = Replica(factory, paranoid=plan.paranoid)
+    storage: Storage
+    match data_dir:
+        case None:
+            storage = MemoryStorage(id)
+        case str() | os.PathLike():
+            storage = await trio.to_thread.run_sync(open_storage, data_dir, id)
+        case _:
+            refuse_unlike("data_dir", data_dir, "recovered")
+            storage = data_dir
+    async with open_server(plan, replica, storage, transport) as server:
+        yield Node(server)

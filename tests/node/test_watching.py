@@ -1,0 +1,237 @@
+"""What a node says of itself: events, numbers, words."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import attrs
+import pytest
+import trio
+
+from raftkit import (
+    MemoryNetwork,
+    NodeClosed,
+    NotYetEnabled,
+    OutcomeUnknown,
+    StateMachine,
+    command,
+    open_node,
+    query,
+    since,
+)
+from raftkit.driver import events as driver_events
+from raftkit.messages import LeaderElected, LeaderLost, RoleChanged
+from raftkit.storage import MemoryStorage
+from raftkit.testing import local_cluster
+from tests.node.machines import Counter
+
+
+async def test_events_tell_of_leaders(autojump_clock: trio.testing.MockClock) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        node = next(it for it in cluster if it is not leader)
+        stream = node.events()
+        await cluster.crash(leader.id)
+        with trio.fail_after(5):
+            kinds: list[Any] = []
+            async for event in stream:
+                kinds.append(event)
+                if isinstance(event, LeaderElected):
+                    break
+
+        assert isinstance(kinds[0], LeaderLost)
+        assert any(isinstance(it, RoleChanged) for it in kinds)
+        assert kinds[-1].leader == (await cluster.wait_leader()).id
+        assert stream.dropped == 0
+        await stream.aclose()
+        with pytest.raises(trio.ClosedResourceError):
+            await stream.receive()
+
+
+async def test_events_of_a_slow_listener_are_coalesced_and_counted(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver_events, "QUEUE_MAX", 4)
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        node = cluster["a"]
+        stream = node.events()
+        for _ in range(6):
+            leader = await cluster.wait_leader()
+            await leader.execute(Counter.add())
+            if leader is node:
+                cluster.isolate("a")
+                await trio.sleep(2)
+                cluster.heal()
+            else:
+                await cluster.crash(leader.id)
+                await cluster.restart(leader.id)
+            await trio.sleep(2)
+        await cluster.crash("a")
+        left = [event async for event in stream]
+
+        assert len(left) == 4
+        assert stream.dropped > 0
+
+
+async def test_a_stream_of_a_closed_node_ends(autojump_clock: trio.testing.MockClock) -> None:
+    async with local_cluster(Counter, 1, in_memory=True) as cluster:
+        node = cluster["a"]
+        await cluster.crash("a")
+
+        assert [event async for event in node.events()] == []
+
+
+async def test_the_first_election_is_an_event(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 1, in_memory=True, start=False) as cluster:
+        node = await cluster.start("a")
+        stream = node.events()
+        seen: list[Any] = []
+        while not seen or not isinstance(seen[-1], LeaderElected):
+            seen.append(await stream.receive())
+
+        assert seen[-1].leader == "a"
+        assert any(isinstance(it, RoleChanged) and it.role == "leader" for it in seen)
+
+
+async def test_statistics_and_words_of_a_healthy_group(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        for _ in range(5):
+            await leader.execute(Counter.add())
+        await trio.sleep(1)
+        now = leader.statistics()
+
+        assert now.id == leader.id
+        assert now.status == "leader"
+        assert now.leader == leader.id
+        assert now.commit_index == now.applied_index == now.last_index == now.durable_index
+        assert {peer.id for peer in now.peers} == set("abc") - {leader.id}
+        assert {peer.match_index for peer in now.peers} == {now.last_index}
+        assert (now.open_calls, now.open_reads, now.pending_bytes) == (0, 0, 0)
+        assert leader.explain().startswith("all is well: leader in term")
+        assert leader.members == {name: f"memory:{name}" for name in "abc"}
+
+
+async def test_words_for_a_commit_that_is_stuck(autojump_clock: trio.testing.MockClock) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        await leader.execute(Counter.add())
+        cluster.isolate(leader.id)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_unknown, leader)
+            await trio.sleep(0.05)
+
+            assert "is not committed: waiting for a majority" in leader.explain()
+            assert leader.statistics().open_calls == 1
+
+
+async def _unknown(node: Any) -> None:
+    with pytest.raises(OutcomeUnknown):
+        await node.execute(Counter.add(), timeout=0.1)
+
+
+async def test_words_for_a_majority_that_is_away(autojump_clock: trio.testing.MockClock) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        await cluster.crash("b")
+        await cluster.crash("c")
+        await trio.sleep(5)
+
+        assert (
+            cluster["a"]
+            .explain()
+            .endswith("1 of 3 voters here, 2 needed; b memory:b refused; c memory:c refused")
+        )
+
+
+@attrs.define
+class Old(StateMachine):
+    total: int = 0
+
+    @command
+    def add(self, amount: int = 1) -> int:
+        self.total += amount
+        return self.total
+
+    @query
+    def value(self) -> int:
+        return self.total
+
+
+@attrs.define
+class New(StateMachine):
+    total: int = 0
+
+    @command
+    def add(self, amount: int = 1, twice: Annotated[bool, since(2)] = False) -> int:
+        self.total += amount * (2 if twice else 1)
+        return self.total
+
+    @command(since=2)
+    def reset(self) -> None:
+        self.total = 0
+
+    @query
+    def value(self) -> int:
+        return self.total
+
+
+async def test_a_command_of_a_later_version_is_refused_before_it_is_sent(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(New, 3, in_memory=True) as cluster:
+        assert await cluster["a"].execute(New.add()) == 1
+        with pytest.raises(NotYetEnabled):
+            await cluster["a"].execute(New.reset())
+        with pytest.raises(NotYetEnabled):
+            await cluster["a"].execute(New.add(twice=True))
+
+
+async def test_a_node_that_does_not_know_a_command_stops_applying_and_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    members = {name: f"memory:{name}" for name in "abc"}
+
+    async def run(name: str, machine: Any, task_status: Any) -> None:
+        async with open_node(
+            machine,
+            id=name,
+            members=members,
+            transport=network,
+            data_dir=MemoryStorage(name),
+        ) as node:
+            task_status.started(node)
+            await trio.sleep_forever()
+
+    @attrs.define
+    class Renamed(StateMachine):
+        total: int = 0
+
+        @command
+        def increase(self, amount: int = 1) -> int:
+            self.total += amount
+            return self.total
+
+    async with trio.open_nursery() as nursery:
+        a = await nursery.start(run, "a", Old)
+        b = await nursery.start(run, "b", Old)
+        c = await nursery.start(run, "c", Renamed)
+        await a.wait_leader()
+        await a.execute(Old.add())
+        await b.execute(Old.add())
+        await trio.sleep(1)
+
+        assert c.status == "stopped applying"
+        assert "upgrade" in c.explain()
+        with pytest.raises(NodeClosed, match="upgrade"):
+            await c.execute(Renamed.increase())
+        with pytest.raises(NodeClosed, match="upgrade"):
+            await c.read(lambda machine: machine.total)
+        with pytest.raises(NodeClosed, match="upgrade"):
+            await c.wait_applied(10_000)
+        assert await b.read(Old.value()) == 2
+        nursery.cancel_scope.cancel()
