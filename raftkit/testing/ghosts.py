@@ -1,0 +1,491 @@
+"""What must hold across servers, kept by the harness and never seen by them (§3.6.3, Figure 3.2).
+
+Their names (S1 ElectionSafety …) are what a failure prints. Each check costs what has changed, not what
+there is: a term's entries are made by one leader one after the other (§3.5), so a log is known by its terms,
+and two logs are compared by one term at one index.
+
+Laws: `leader_of` and `votes` outlive every crash; the committed sequence only grows; it grows only at the
+leader that counted, and only by what a majority of disks would give back at that instant.
+"""
+
+from __future__ import annotations
+
+import zlib
+from bisect import bisect_right
+from collections.abc import Sequence
+
+import attrs
+
+from raftkit.core import Raft
+from raftkit.core.state import Leader
+from raftkit.membership import Configuration
+from raftkit.messages import (
+    Answer,
+    AppendAccepted,
+    AppendEntries,
+    AppendRejected,
+    Effects,
+    Event,
+    Heartbeat,
+    HeartbeatReply,
+    Input,
+    Message,
+    PeerMisbehaved,
+    PreVoteReply,
+    PreVoteRequest,
+    Propose,
+    Proposed,
+    Read,
+    ReadConfirmed,
+    ReadReply,
+    ReadRequest,
+    Receive,
+    Refused,
+    RoleChanged,
+    SnapshotChunk,
+    SnapshotMeta,
+    SnapshotReply,
+    VoteReply,
+    VoteRequest,
+    Write,
+)
+from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.testing.world_callers import Callers
+from raftkit.testing.world_disk import LogImage
+from raftkit.testing.world_shadows import Shadow, TermChain, fail
+
+__all__ = ["Ghosts"]
+
+CENSUS_STEPS = 64
+"Steps between two looks at all servers together."
+_ANSWERS = (AppendAccepted, HeartbeatReply, SnapshotReply)
+"After these a leader may know more of a follower."
+
+
+class Ghosts:
+    """The invariants of one world."""
+
+    def __init__(self, configuration: Configuration, founding: Run) -> None:
+        """`founding` is entry 1, which every server begins with."""
+        self.configuration = configuration
+        self.shadows: dict[NodeId, Shadow] = {}
+        self.leader_of: dict[Term, Identity] = {}
+        self.votes: dict[tuple[NodeId, Term], Identity] = {}
+        self.chains: dict[Term, TermChain] = {}
+        self.committed_terms: list[Term] = []
+        self.committed_payloads: list[bytes] = []
+        self.callers = Callers()
+        self.steps = 0
+        self.snapshots_installed = 0
+        self._counted: list[tuple[Term, Index]] = []
+        self._digest = (0, 0)
+        self._majority = len(configuration.voters) // 2 + 1
+        chain = TermChain(first=founding.first, previous_term=Term(0))
+        chain.extend(founding)
+        self.chains[founding.term] = chain
+        self._grow([founding.term])
+
+    @property
+    def commit_index(self) -> Index:
+        """How much is committed in this world."""
+        return Index(len(self.committed_terms))
+
+    # ── life ──
+
+    def started(self, shadow: Shadow, raft: Raft) -> None:
+        """`raft` was made from what was on disk."""
+        disk = shadow.disk
+        shadow.raft = raft
+        shadow.issued = LogImage(
+            disk.log.base_index, disk.log.base_term, list(disk.log.terms), list(disk.log.runs)
+        )
+        if raft.term != disk.term:
+            fail(
+                "S4 TermMonotone",
+                f"{shadow.identity} starts in {raft.term}, on disk is {disk.term}",
+            )
+        shadow.term = raft.term
+        shadow.vote = (disk.term, disk.voted_for)
+        shadow.leads = None
+        shadow.commit_index = shadow.verified_index = raft.commit_index
+        shadow.handed_index = Index(0) if disk.snapshot is None else disk.snapshot.index
+        if raft.commit_index > self.commit_index:
+            fail(
+                "S11 StateMachineSafety",
+                f"{shadow.identity} starts with {raft.commit_index} committed",
+            )
+
+    def crashed(self, shadow: Shadow) -> None:
+        """The server is gone; its disk remains."""
+        shadow.raft = None
+        shadow.leads = None
+        self._quorum_log()
+
+    # ── a step ──
+
+    def stepped(self, shadow: Shadow, inputs: Sequence[Input], effects: Effects) -> None:
+        """A server made a step, and nothing of `effects` was done yet."""
+        raft = shadow.raft
+        assert raft is not None
+        term, before = raft.term, shadow.term
+        if term < before:
+            fail("S4 TermMonotone", f"{shadow.identity}: {before} → {term}")
+        shadow.term = term
+        for event in effects.events:
+            self._happened(shadow, event)
+        for it in inputs:
+            match it:
+                case Receive(sender=sender, message=message):
+                    _absorbed(shadow, message, term)
+                    if isinstance(message, _ANSWERS) and raft.role == "leader":
+                        self._match_holds(shadow, raft, sender)
+                case Propose(ticket=ticket, payloads=payloads):
+                    self.callers.proposes((shadow.identity.id, ticket), payloads)
+                case Read(ticket=ticket):
+                    self.callers.reads((shadow.identity.id, ticket), self.commit_index)
+                case _:
+                    pass
+        if len(inputs) == 1:
+            _pre_vote_pure(shadow, inputs[0], effects, before)
+        if effects.persist is not None:
+            self._issued(shadow, effects.persist)
+        if raft.role != "leader":
+            shadow.leads = None
+        commit_index = raft.commit_index
+        if commit_index != shadow.commit_index:
+            self._committed(shadow, commit_index)
+        self._bounds(shadow, raft)
+        if effects.install is not None:
+            self._installed(shadow, effects.install)
+        for run in effects.apply:
+            self._handed(shadow, run)
+        for answer in effects.answer:
+            self._answered(shadow, answer)
+        self.steps += 1
+        if self.steps % CENSUS_STEPS == 0:
+            self._quorum_log()
+            self._more_up_to_date()
+
+    def _happened(self, shadow: Shadow, event: Event) -> None:
+        match event:
+            case RoleChanged(role="leader", term=term):
+                self._won(shadow, term)
+            case PeerMisbehaved():
+                # Everything in a world was sent by a correct core.
+                fail("S29 NobodyMisbehaves", f"{shadow.identity}: {event}")
+            case _:
+                pass
+
+    def _won(self, shadow: Shadow, term: Term) -> None:
+        identity = shadow.identity
+        if self.leader_of.setdefault(term, identity) != identity:
+            fail("S1 ElectionSafety", f"{identity} and {self.leader_of[term]} lead {term}")
+        votes = sum(self.votes.get((v, term)) == identity for v in self.configuration.voters)
+        if votes < self._majority:
+            fail("S6 QuorumWin", f"{identity} leads {term} by {votes} durable votes")
+        committed = self.commit_index
+        if not shadow.issued.holds(committed, self.committed_terms[-1]):
+            fail("S15 LeaderCompleteness", f"{identity} leads {term} without entry {committed}")
+        shadow.leads = term
+        shadow.matches.clear()
+
+    def _issued(self, shadow: Shadow, write: Write) -> None:
+        raft, issued = shadow.raft, shadow.issued
+        assert raft is not None
+        if write.hard_state is not None:
+            term, vote = write.hard_state
+            if shadow.vote[0] == term and shadow.vote[1] not in (None, vote):
+                fail("S2 OneVote", f"{shadow.identity} changes {shadow.vote} to {write.hard_state}")
+            shadow.vote = write.hard_state
+        if write.chunk is not None and write.chunk.last:
+            snapshot = write.chunk.snapshot
+            self._sound(shadow, snapshot)
+            if raft.role == "leader":
+                fail(
+                    "S9 LeaderAppendOnly", f"{shadow.identity} replaces its log by {snapshot.index}"
+                )
+            if issued.term(snapshot.index) == snapshot.term:
+                fail(
+                    "S10 NoCommittedTruncation",
+                    f"{shadow.identity} drops what follows {snapshot.index}",
+                )
+        if write.truncate_from is not None:
+            if raft.role == "leader":
+                fail("S9 LeaderAppendOnly", f"{shadow.identity} truncates {write.truncate_from}")
+            self._truncates(shadow, write.truncate_from)
+        # Writes are applied in the order of their fields: the checks of `runs` need what is before.
+        issued.change(attrs.evolve(write, runs=(), compact_to=None))
+        for run in write.runs:
+            self._appends(shadow, run)
+            issued.append(run)
+        if write.compact_to is not None:
+            if shadow.disk.snapshot is None or write.compact_to > shadow.disk.snapshot.index:
+                fail(
+                    "S23 SnapshotSound",
+                    f"{shadow.identity} compacts {write.compact_to} without snapshot",
+                )
+            issued.compact(write.compact_to)
+
+    def _truncates(self, shadow: Shadow, first: Index) -> None:
+        if first <= shadow.commit_index:
+            fail(
+                "S10 NoCommittedTruncation", f"{shadow.identity}: {first} <= {shadow.commit_index}"
+            )
+        if (
+            first <= self.commit_index
+            and shadow.issued.term(first) == self.committed_terms[first - 1]
+        ):
+            fail(
+                "S10 NoCommittedTruncation",
+                f"{shadow.identity} truncates {first}, which is committed",
+            )
+
+    def _appends(self, shadow: Shadow, run: Run) -> None:
+        issued, term = shadow.issued, run.term
+        if run.first != issued.last_index + 1:
+            fail("S7 LogMatching", f"{shadow.identity} after {issued.last_index}: {run}")
+        if not issued.last_term <= term <= shadow.term:
+            fail(
+                "S8 TermOrder", f"{shadow.identity} in {shadow.term}, log {issued.last_term}: {run}"
+            )
+        chain = self.chains.get(term)
+        if chain is None:
+            chain = TermChain(first=run.first, previous_term=issued.last_term)
+            self.chains[term] = chain
+        previous_term = chain.previous_term if run.first == chain.first else term
+        if issued.last_term != previous_term or not chain.first <= run.first <= chain.end:
+            fail("S7 LogMatching", f"{shadow.identity}, log {issued.last_term}: {run} of {chain}")
+        if not chain.agrees(run):
+            fail("S7 LogMatching", f"{shadow.identity}: {run}, its leader made {chain}")
+        if run.last >= chain.end:
+            if shadow.leads != term:
+                fail("S8 TermOrder", f"{shadow.identity} makes {run}, but does not lead")
+            chain.extend(run.cut(max(run.first, chain.end), run.last))
+
+    def _committed(self, shadow: Shadow, commit_index: Index) -> None:
+        issued, known, before = shadow.issued, self.commit_index, shadow.commit_index
+        if commit_index < before:
+            fail("S14 CommitMonotone", f"{shadow.identity}: {before} → {commit_index}")
+        if commit_index > issued.last_index:
+            fail("S14 Bounds", f"{shadow.identity}: {commit_index} > {issued.last_index}")
+        base = issued.base_index
+        start, stop = max(before, base), min(commit_index, known)
+        if issued.terms[start - base : stop - base] != self.committed_terms[start:stop]:
+            fail(
+                "S11 StateMachineSafety", f"{shadow.identity}: other entries from {start} to {stop}"
+            )
+        shadow.commit_index = commit_index
+        if commit_index <= known:
+            return
+        term = issued.term(commit_index)
+        assert term is not None
+        if shadow.leads != term:
+            where = f"{shadow.identity}, leader of {shadow.leads}"
+            fail("S12 CommitRule", f"{where}: {known} → {commit_index} of term {term}")
+        holders = sum(s.disk.log.holds(commit_index, term) for s in self.shadows.values())
+        if holders < self._majority:
+            fail("S13 CommittedDurable", f"{commit_index} of term {term} is on {holders} disks")
+        self._counted.append((term, commit_index))
+        self._grow(issued.terms[known - base : commit_index - base])
+
+    def _grow(self, terms: list[Term]) -> None:
+        """These entries are committed, for ever."""
+        for term in terms:
+            chain = self.chains[term]
+            place = len(self.committed_terms) + 1 - chain.first
+            payload = chain.payloads[place]
+            if chain.marks[place][0] is Kind.COMMAND:
+                self.callers.committed(payload)
+            self.committed_terms.append(term)
+            self.committed_payloads.append(payload)
+
+    def _bounds(self, shadow: Shadow, raft: Raft) -> None:
+        issued, durable, log = shadow.issued, raft.durable_index, shadow.disk.log
+        if raft.last_index != issued.last_index:
+            fail(
+                "S14 Bounds",
+                f"{shadow.identity}: last {raft.last_index}, written {issued.last_index}",
+            )
+        if durable > log.last_index or (
+            durable >= issued.base_index and log.term(durable) not in (issued.term(durable), None)
+        ):
+            fail("S3 DurableTruth", f"{shadow.identity} takes {durable} for durable")
+        verified = raft.state.verified_index
+        if verified != shadow.verified_index:
+            shadow.verified_index = verified
+            if raft.leader is not None and raft.leader != shadow.identity.id:
+                self._equal_to_leader(shadow, issued, verified, shadow.term)
+
+    def _equal_to_leader(self, shadow: Shadow, log: LogImage, index: Index, term: Term) -> None:
+        """`log` and that of the leader of `term`, if it still leads, are the same up to `index`."""
+        leader = self.leader_of.get(term)
+        if leader is None:
+            return
+        other = self.shadows[leader.id]
+        if other.leads == term and index >= max(log.base_index, other.issued.base_index):
+            mine, its = log.term(index), other.issued.term(index)
+            if mine is None or mine != its:
+                fail(
+                    "S3 VerifiedTruth",
+                    f"{shadow.identity}: {index} has term {mine}, leader's {its}",
+                )
+
+    def _match_holds(self, shadow: Shadow, raft: Raft, follower: Identity) -> None:
+        """S24: what a leader takes for held is on the follower's disk, unless that has left the term."""
+        role, disk = raft.state.role, self.shadows[follower.id].disk
+        assert isinstance(role, Leader)
+        index = role.progress[follower.id].match_index
+        before = shadow.matches.get(follower.id, 0)
+        if index < before:
+            fail("S24 MatchMonotone", f"{shadow.identity} at {follower}: {before} → {index}")
+        shadow.matches[follower.id] = index
+        term = raft.state.log.term(index)
+        if disk.term == shadow.term and term is not None and not disk.log.holds(index, term):
+            fail("S24 ProgressTruth", f"{shadow.identity} counts {index} at {follower}")
+
+    # ── disks and messages ──
+
+    def performed(self, shadow: Shadow, write: Write) -> None:
+        """A write became durable."""
+        if write.hard_state is not None:
+            term, vote = write.hard_state
+            if vote is not None and self.votes.setdefault((shadow.identity.id, term), vote) != vote:
+                fail("S2 OneVote", f"{shadow.identity} voted for others in {term} than {vote}")
+
+    def sent(self, shadow: Shadow, target: NodeId, message: Message) -> None:
+        """A message leaves: what it claims must be on disk, or true of the leader that claims it."""
+        disk, me = shadow.disk, shadow.identity
+        match message:
+            case AppendEntries() | Heartbeat() | SnapshotChunk() | ReadReply():
+                if self.leader_of.get(message.term) != me or disk.term < message.term:
+                    fail("S3 SentByLeader", f"{me}: {message}, on disk term {disk.term}")
+            case AppendAccepted() | HeartbeatReply():
+                index = message.index
+                if disk.term < message.term or disk.log.last_index < index:
+                    fail(
+                        "S3 SaidDurable",
+                        f"{me}: {message}, on disk {disk.term}, {disk.log.last_index}",
+                    )
+                if index:
+                    self._equal_to_leader(shadow, disk.log, index, message.term)
+            case VoteRequest(term=term):
+                self._votes(shadow, term, me)
+            case VoteReply(term=term, granted=True):
+                self._votes(shadow, term, self.shadows[target].identity)
+            case SnapshotReply(index=index, installed=True):
+                if disk.term < message.term or disk.log.last_index < index:
+                    fail(
+                        "S3 SaidDurable",
+                        f"{me}: {message}, on disk {disk.term}, {disk.log.last_index}",
+                    )
+            case VoteReply() | AppendRejected() | SnapshotReply():
+                if disk.term < message.term:
+                    fail("S3 SaidDurable", f"{me}: {message}, on disk term {disk.term}")
+            case PreVoteRequest() | PreVoteReply() | ReadRequest():
+                pass
+
+    def _votes(self, shadow: Shadow, term: Term, candidate: Identity) -> None:
+        """A vote is told: it must be durable, or a later term be, after which there is no other in `term`."""
+        disk, voter = shadow.disk, shadow.identity
+        if (disk.term, disk.voted_for) != (term, candidate) and disk.term <= term:
+            fail("S3 VoteBeforeSend", f"{voter} tells its vote in {term} for {candidate} too early")
+        if self.votes.setdefault((voter.id, term), candidate) != candidate:
+            fail("S2 OneVote", f"{voter} votes for {candidate} and others in {term}")
+
+    # ── state machines and callers ──
+
+    def snapshot_of(self, index: Index) -> bytes:
+        """The state machine's snapshot at `index`: the same on every server, as only the log decides it."""
+        start, digest = self._digest if self._digest[0] <= index else (0, 0)
+        for payload in self.committed_payloads[start:index]:
+            digest = zlib.crc32(payload, digest)
+        self._digest = (index, digest)
+        return digest.to_bytes(4, "big") * (digest % 64)
+
+    def stamps_of(self, index: Index) -> tuple[int, int]:
+        """Stamps of the committed entry at `index`."""
+        chain = self.chains[self.committed_terms[index - 1]]
+        return chain.marks[index - chain.first][1:]
+
+    def _sound(self, shadow: Shadow, snapshot: SnapshotMeta) -> None:
+        index, data = snapshot.index, self.snapshot_of(snapshot.index)
+        if (
+            index > self.commit_index
+            or snapshot.term != self.committed_terms[index - 1]
+            or snapshot.configuration != self.configuration
+            or (snapshot.time_ns, snapshot.elapsed_ns) != self.stamps_of(index)
+            or (snapshot.size, snapshot.checksum) != (len(data), zlib.crc32(data))
+        ):
+            fail("S23 SnapshotSound", f"{shadow.identity}: {snapshot}")
+
+    def _installed(self, shadow: Shadow, snapshot: SnapshotMeta) -> None:
+        self._sound(shadow, snapshot)
+        if snapshot != shadow.disk.snapshot:
+            fail(
+                "S3 SaidDurable",
+                f"{shadow.identity} installs {snapshot.index} before it is durable",
+            )
+        if snapshot.index < shadow.handed_index:
+            fail("S22 ApplyOrder", f"{shadow.identity}: {shadow.handed_index} → {snapshot.index}")
+        shadow.handed_index = snapshot.index
+        self.snapshots_installed += 1
+
+    def _handed(self, shadow: Shadow, run: Run) -> None:
+        payloads = self.committed_payloads[run.first - 1 : run.last]
+        if run.first != shadow.handed_index + 1 or payloads != list(run.payloads):
+            fail("S22 ApplyOrder", f"{shadow.identity} after {shadow.handed_index}: {run}")
+        if run.last > shadow.commit_index or run.last > shadow.disk.log.last_index:
+            fail("S14 Bounds", f"{shadow.identity} applies {run.last} too early")
+        shadow.handed_index = run.last
+
+    def _answered(self, shadow: Shadow, answer: Answer) -> None:
+        call = shadow.identity.id, answer.ticket
+        match answer:
+            case Proposed(term=term):
+                self.callers.proposed(call, answer, self.chains.get(term))
+            case Refused():
+                self.callers.refused(call)
+            case ReadConfirmed(index=index):
+                self.callers.confirmed(call, index, self.commit_index)
+
+    # ── all servers together ──
+
+    def _quorum_log(self) -> None:
+        index, term = self.commit_index, self.committed_terms[-1]
+        holders = sum(s.disk.log.holds(index, term) for s in self.shadows.values())
+        if holders < self._majority:
+            fail("S16 QuorumLog", f"entry {index} of term {term} is on {holders} disks")
+
+    def _more_up_to_date(self) -> None:
+        """S17: a log that may win against one that ends in a committed entry contains that entry.
+
+        Only of entries that a leader of their own term committed: those below them are not compared with,
+        since a follower may have got so far only, and an older leader's longer log lack them.
+        """
+        for shadow in self.shadows.values():
+            log = shadow.issued if shadow.raft is not None else shadow.disk.log
+            place = bisect_right(self._counted, (log.last_term, log.last_index))
+            if place:
+                term, index = self._counted[place - 1]
+                if not log.holds(index, term):
+                    fail("S17 MoreUpToDate", f"{shadow.identity} has a newer log, but not {index}")
+
+
+def _absorbed(shadow: Shadow, message: Message, term: Term) -> None:
+    """S5: whoever is told of a later term joins it, unless it sticks to its leader or is only asked."""
+    match message:
+        case PreVoteRequest() | PreVoteReply(granted=True) | VoteRequest():
+            pass
+        case _:
+            if term < message.term:
+                fail("S5 TermAbsorb", f"{shadow.identity} stays in {term}: {message}")
+
+
+def _pre_vote_pure(shadow: Shadow, it: Input, effects: Effects, before: Term) -> None:
+    """S31: being asked whether one would vote changes nothing."""
+    match it:
+        case Receive(message=PreVoteRequest()):
+            if effects.persist is not None or effects.events or shadow.term != before:
+                fail("S31 PreVotePure", f"{shadow.identity}: {effects}")
+        case _:
+            pass

@@ -1,0 +1,352 @@
+"""A whole group of cores in one thread and in virtual time, from one seed.
+
+First a storm, in which faults of network, disks, clocks and processes meet; `ghosts.py` looks on after each
+step. Then calm among a random quorum, while all others stay broken for good: it must elect, commit, agree
+and fall silent. Healing everything instead would hide what only shows when somebody stays ill.
+
+Laws: one seed is one world, on any machine and under any hash seed. Cores, disks and clients are driven
+only from the agenda. A failure raises `InvariantViolated` with its seed and step.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from functools import cache
+
+import attrs
+
+from raftkit.membership import Configuration, Member, Settings
+from raftkit.messages import Message, Receive
+from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.testing.ghosts import Ghosts
+from raftkit.testing.world_disk import LogImage, WorldDisk
+from raftkit.testing.world_nemesis import Nemesis
+from raftkit.testing.world_network import Network
+from raftkit.testing.world_server import TICK_MS, Server
+from raftkit.testing.world_shadows import InvariantViolated, fail
+from raftkit.testing.world_stage import Stage
+from raftkit.testing.world_swarm import ENTRY_BYTES_MAX, Swarm
+
+__all__ = ["InvariantViolated", "Report", "World"]
+
+NAMES = "abcdefg"
+ELECTION_TICKS_MAX = Settings().election_timeout_ms[1] // TICK_MS
+"Longest election timeout."
+LEADER_TICKS_MAX = 20 * ELECTION_TICKS_MAX
+"A connected quorum has a leader after this long (L1)."
+CATCH_UP_TICKS = 10
+"Beyond that, a server that lacks everything catches up at a tenth of an entry a tick, or faster (L2)."
+IDLE_BEATS = 10
+"Heartbeats for which an idle group is watched (S30)."
+IDLE_DUPLICATION = 0.5
+"While it is idle, so many messages arrive twice: a group that answers answers would drown (B15)."
+STORM_MESSAGES = 4
+"What each server may send for a heartbeat interval or a third of an entry, on average over a storm (S30)."
+IDLE_MESSAGES = 4
+"What each server may send in a heartbeat interval when idle, on average over all (S30)."
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What happened in a world in which nothing went wrong."""
+
+    seed: int
+    "Which world."
+    nodes: int
+    "Servers."
+    deliveries: int
+    "Messages that reached a server."
+    steps: int
+    "Steps of all cores."
+    ticks: int
+    "Virtual time."
+    elections: int
+    "Terms that had a leader."
+    committed: int
+    "Entries."
+    reads: int
+    "Reads confirmed."
+    snapshots: int
+    "Snapshots received and installed."
+    writes: int
+    "Writes issued."
+    faults: dict[str, int]
+    "How often each fault happened."
+
+
+class World:
+    """One seed's group of servers, and everything that happens to it."""
+
+    def __init__(
+        self,
+        seed: int,
+        *,
+        nodes: int = 5,
+        deliveries: int = 2000,
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        """`nodes` from 1 to 7; the storm ends after `deliveries`; `trace` is told all that happens."""
+        rng = random.Random(f"raftkit world {seed}")
+        configuration, founding = _founding(nodes)
+        self.seed = seed
+        self.deliveries = 0
+        self.stage = Stage(rng=rng, swarm=Swarm.draw(rng), trace=trace)
+        self.network = Network(self.stage, self._arrived)
+        self.ghosts = Ghosts(configuration, founding)
+        self.servers: dict[NodeId, Server] = {}
+        self.nemesis = Nemesis(self.stage, self.network, self.servers, configuration)
+        self._storm_deliveries = deliveries
+        for member in configuration.members:
+            log = LogImage()
+            log.append(founding)
+            disk = WorldDisk(term=founding.term, voted_for=None, log=log)
+            self.servers[member.id] = Server(
+                self.stage,
+                self.network,
+                self.ghosts,
+                member.identity,
+                disk,
+                on_crash=self.nemesis.crashed,
+            )
+
+    def run(self) -> Report:
+        """Live through storm and calm. Raises InvariantViolated."""
+        try:
+            self.stage.tell(f"world {self.seed}: {self.stage.swarm}")
+            self._storm()
+            quorum = self._calm()
+            self._elects(quorum)
+            self._agrees(quorum)
+            self._falls_silent(quorum)
+        except Exception as error:
+            if isinstance(error, InvariantViolated):
+                name, detail = error.name, error.detail
+            else:
+                # An assertion of the core or of the simulated disk, or a crash of either.
+                name, detail = "raised", f"{type(error).__name__}: {error}"
+            raise InvariantViolated(name, detail, seed=self.seed, step=self.ghosts.steps) from error
+        return self._report()
+
+    # ── storm ──
+
+    def _storm(self) -> None:
+        for server in self.servers.values():
+            server.start()
+        self.nemesis.begin()
+        self._client_of(self.stage.swarm.proposals, self._propose)
+        self._client_of(self.stage.swarm.reads, self._read)
+        agenda = self.stage.agenda
+        # A single server sends nothing, so time ends a storm too.
+        while self.deliveries < self._storm_deliveries and agenda.now < self._storm_deliveries:
+            agenda.advance()
+        self._within_budget()
+
+    def _within_budget(self) -> None:
+        """S30: messages are for heartbeats and for entries, not for messages (B15)."""
+        swarm = self.stage.swarm
+        beats = self.stage.agenda.now * TICK_MS / swarm.heartbeat_ms
+        entries = sum(len(chain.payloads) for chain in self.ghosts.chains.values())
+        # What arrived twice or again is answered again.
+        again = swarm.duplication * self.network.sent + 8 * self.nemesis.count["replay"]
+        budget = STORM_MESSAGES * len(self.servers) * (beats + 3 * entries + 10) + again
+        if self.network.sent > budget:
+            fail(
+                "S30 Budget",
+                f"{self.network.sent} messages > {budget:.0f} for {beats:.0f} beats, {entries} entries",
+            )
+
+    def _arrived(self, sender: Identity, target: NodeId, message: Message) -> None:
+        server = self.servers[target]
+        if server.raft is not None:
+            self.deliveries += 1
+            server.take(Receive(sender=sender, message=message))
+
+    def _client_of(self, rate: float, action: Callable[[], None]) -> None:
+        """Do `action` at random times, `rate` times a tick, while the storm lasts."""
+        if rate and not self.nemesis.over:
+            self.stage.agenda.after(
+                self.stage.rng.expovariate(rate), self._client_acts, rate, action
+            )
+
+    def _client_acts(self, rate: float, action: Callable[[], None]) -> None:
+        if not self.nemesis.over:
+            action()
+        self._client_of(rate, action)
+
+    def _propose(self) -> None:
+        if server := self._asked():
+            rng = self.stage.rng
+            count = 1 if rng.random() < 0.8 else rng.randint(2, 6)
+            server.propose(count, origin=rng.choice([None, *self.servers]))
+
+    def _read(self) -> None:
+        if server := self._asked():
+            server.read()
+
+    def _asked(self) -> Server | None:
+        """Whom a client asks: mostly a leader, or who takes itself for one."""
+        alive = [s for s in self.servers.values() if s.raft is not None]
+        leaders = [s for s in alive if s.shadow.leads is not None]
+        if leaders and self.stage.rng.random() < 0.7:
+            return self.stage.rng.choice(leaders)
+        return self.stage.rng.choice(alive) if alive else None
+
+    # ── calm ──
+
+    def _calm(self) -> list[Server]:
+        """Mend a random quorum and its links; leave the others broken for good, each in its way."""
+        rng, names = self.stage.rng, list(self.servers)
+        self.nemesis.over = True
+        self.stage.swarm = self.stage.swarm.calm()
+        self.network.clogged.clear()
+        quorum = sorted(rng.sample(names, rng.randint(len(names) // 2 + 1, len(names))))
+        cut: set[tuple[NodeId, NodeId]] = set()
+        for name in names:
+            if name not in quorum:
+                cut |= self._break(self.servers[name], quorum)
+        self.network.cut = frozenset(cut)
+        self.stage.tell(f"calm among {quorum}, cut: {sorted(cut)}")
+        for name in quorum:
+            if self.servers[name].raft is None:
+                self.servers[name].start()
+        for server in self.servers.values():
+            if server.paused:
+                server.resume()
+        return [self.servers[name] for name in quorum]
+
+    def _break(self, server: Server, quorum: list[NodeId]) -> set[tuple[NodeId, NodeId]]:
+        """Break a server that is not of the quorum; the links that it has no more."""
+        name = server.identity.id
+        others = [other for other in self.servers if other != name]
+        heard = {(other, name) for other in others}
+        said = {(name, other) for other in others}
+        fate = self.stage.rng.choice(("dead", "isolated", "deaf", "mute", "half"))
+        self.stage.tell(f"{name} is {fate}")
+        match fate:
+            case "dead":
+                if server.raft is not None:
+                    server.crash()
+                return heard | said
+            case "deaf":
+                return heard
+            case "mute":
+                return said
+            case "half" if len(self.servers) >= 5:
+                # Two connected servers are no quorum, so this one can disturb but not lead.
+                friend = self.stage.rng.choice(quorum)
+                return (heard | said) - {(name, friend), (friend, name)}
+            case _:
+                return heard | said
+
+    def _elects(self, quorum: list[Server]) -> None:
+        """L1: all of the quorum follow one of them before long."""
+        deadline = self.stage.agenda.now + LEADER_TICKS_MAX
+        while self._leader_of(quorum) is None:
+            if self.stage.agenda.now > deadline:
+                detail = f"not in {LEADER_TICKS_MAX} ticks: {_states(quorum)}"
+                fail("L1 Elects", detail)
+            self._pass(1.0)
+
+    def _agrees(self, quorum: list[Server]) -> None:
+        """L2: a proposal commits, and all of the quorum hold, commit and apply the same log."""
+        agenda, begin = self.stage.agenda, self.ghosts.commit_index
+        limit = LEADER_TICKS_MAX + CATCH_UP_TICKS * max(s.shadow.issued.last_index for s in quorum)
+        deadline, propose_at = agenda.now + limit, agenda.now
+        while agenda.now < deadline:
+            leader = self._leader_of(quorum)
+            if leader is not None and agenda.now >= propose_at:
+                leader.propose(1)
+                propose_at = agenda.now + ELECTION_TICKS_MAX
+            self._pass(1.0)
+            last = self.ghosts.commit_index
+            if last > begin and all(_has_all(server, last) for server in quorum):
+                return
+        fail("L2 Agrees", f"not in {limit} ticks: {begin}, {_states(quorum)}")
+
+    def _falls_silent(self, quorum: list[Server]) -> None:
+        """L3, L6, S30: the leader stays, nothing is written, little is said though much arrives twice."""
+        self.network.forget()
+        self.stage.swarm = attrs.evolve(self.stage.swarm, duplication=IDLE_DUPLICATION)
+        leader = self._leader_of(quorum)
+        writes = sum(s.writes for s in quorum)
+        names, begin = {s.identity.id for s in quorum}, len(self.network.history)
+        budget = IDLE_MESSAGES * len(quorum) * (IDLE_BEATS + 1)
+        until = self.stage.agenda.now + IDLE_BEATS * self.stage.swarm.heartbeat_ms / TICK_MS
+        while self.stage.agenda.now < until:
+            self._pass(1.0)
+            # Others may be far behind, and are fed.
+            said = self.network.history[begin:]
+            sent = sum(sender.id in names and target in names for sender, target, _ in said)
+            if sent > budget:
+                fail("S30 Budget", f"{sent} messages > {budget} when idle")
+        if sum(s.writes for s in quorum) > writes:
+            fail("L6 Quiescence", "an idle group writes")
+        if leader is None or self._leader_of(quorum) is not leader:
+            fail("L3 Stability", f"the leader was lost: {_states(quorum)}")
+
+    def _leader_of(self, quorum: list[Server]) -> Server | None:
+        first = quorum[0].raft
+        assert first is not None
+        for server in quorum:
+            assert server.raft is not None
+            if server.raft.leader != first.leader or server.raft.term != first.term:
+                return None
+        return next((s for s in quorum if s.identity.id == first.leader), None)
+
+    def _pass(self, ticks: float) -> None:
+        """Let time go on."""
+        agenda = self.stage.agenda
+        until = agenda.now + ticks
+        agenda.after(ticks, lambda: None)
+        while agenda.now < until:
+            agenda.advance()
+
+    def _report(self) -> Report:
+        servers = self.servers.values()
+        return Report(
+            seed=self.seed,
+            nodes=len(self.servers),
+            deliveries=self.deliveries,
+            steps=self.ghosts.steps,
+            ticks=int(self.stage.agenda.now),
+            elections=len(self.ghosts.leader_of),
+            committed=self.ghosts.commit_index,
+            reads=self.ghosts.callers.reads_confirmed,
+            snapshots=self.ghosts.snapshots_installed,
+            writes=sum(s.writes for s in servers),
+            faults=dict(self.nemesis.count),
+        )
+
+
+def _has_all(server: Server, last: Index) -> bool:
+    raft = server.raft
+    assert raft is not None
+    return last == raft.last_index == raft.commit_index == server.applied_index
+
+
+def _states(servers: list[Server]) -> str:
+    return "; ".join(
+        f"{s.identity.id} {s.raft.role} {s.raft.term} of {s.raft.leader}, last {s.raft.last_index}, "
+        f"durable {s.raft.durable_index}, committed {s.raft.commit_index}, applied {s.applied_index}"
+        for s in servers
+        if s.raft is not None
+    )
+
+
+@cache
+def _founding(nodes: int) -> tuple[Configuration, Run]:
+    """The group, and entry 1 that every member begins with."""
+    configuration = Configuration(
+        members=tuple(Member(id=name, incarnation=1, address="") for name in NAMES[:nodes]),
+        settings=Settings(entry_bytes_max=ENTRY_BYTES_MAX),
+    )
+    founding = Run(
+        first=Index(1),
+        term=Term(1),
+        time_ns=0,
+        elapsed_ns=0,
+        kinds=(Kind.CONFIGURATION,),
+        payloads=(configuration.encode(),),
+    )
+    return configuration, founding

@@ -1,0 +1,352 @@
+"""One server of a simulated world: a core, a disk, a state machine, and what a driver does between them.
+
+Laws: only `_step` steps the core, and `_perform` does its effects in their order. What waits for the disk
+waits in one queue. A crash ends a life: whatever was under way in it finds another life and does nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import zlib
+from collections import deque
+from collections.abc import Callable
+from typing import TypeVarTuple
+
+from raftkit.core import Raft
+from raftkit.membership import Configuration
+from raftkit.messages import (
+    Applied,
+    Effects,
+    Fetch,
+    Fetched,
+    Input,
+    Persisted,
+    Propose,
+    Read,
+    ReadSnapshot,
+    Send,
+    SnapshotMeta,
+    SnapshotRead,
+    SnapshotTaken,
+    Tick,
+    Write,
+)
+from raftkit.model import Identity, Index, NodeId
+from raftkit.testing.ghosts import Ghosts
+from raftkit.testing.world_disk import WorldDisk
+from raftkit.testing.world_network import Network
+from raftkit.testing.world_shadows import Shadow, fail
+from raftkit.testing.world_stage import Stage
+
+__all__ = ["Server"]
+
+Arguments = TypeVarTuple("Arguments")
+
+TICK_MS = 10
+"A tick by the clocks of servers."
+TICK_NS = TICK_MS * 1_000_000
+"The same."
+EPOCH_NS = 1_700_000_000_000_000_000
+"Where their wall clocks begin."
+
+
+class Server:
+    """A process that may crash, and its disk that remains."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        network: Network,
+        ghosts: Ghosts,
+        identity: Identity,
+        disk: WorldDisk,
+        *,
+        on_crash: Callable[[Server], None],
+    ) -> None:
+        self.stage = stage
+        self.network = network
+        self.ghosts = ghosts
+        self.identity = identity
+        self.disk = disk
+        self.shadow = Shadow(identity=identity, disk=disk, issued=disk.log)
+        ghosts.shadows[identity.id] = self.shadow
+        self.raft: Raft | None = None
+        self.life = 0
+        self.paused = False
+        self.wall_offset_ns = 0
+        self.applied_index = Index(0)
+        self.writes = 0
+        self._tickets = 0
+        self._inbox: list[Input] = []
+        self._turn_due = False
+        self._wake_at: float | None = None
+        self._ticked = 0
+        self._held: deque[tuple[int, NodeId, Send]] = deque()
+        self._machine_free_at = 0.0
+        self._on_crash = on_crash
+
+    # ── life ──
+
+    def start(self) -> None:
+        """Boot from the disk."""
+        assert self.raft is None
+        stage = self.stage
+        seed = stage.rng.getrandbits(64)
+        timers = ExtremeRandom(seed) if stage.swarm.extreme_timers else random.Random(seed)
+        self.raft = Raft(stage.swarm.config(self.identity), self.disk.recover(), rng=timers)
+        self._ticked = int(stage.agenda.now)
+        self._machine_free_at = stage.agenda.now
+        self.applied_index = Index(0) if self.disk.snapshot is None else self.disk.snapshot.index
+        self.ghosts.started(self.shadow, self.raft)
+        stage.tell(f"{self.identity.id} starts in term {self.raft.term}")
+        self._schedule_wake()
+
+    def crash(self) -> None:
+        """Lose everything but what is on the disk."""
+        assert self.raft is not None
+        self.life += 1
+        self.raft = None
+        self.paused = False
+        self._inbox.clear()
+        self._held.clear()
+        self._turn_due = False
+        self._wake_at = None
+        for write in self.disk.crash(self.stage.rng):
+            self.ghosts.performed(self.shadow, write)
+        self.ghosts.crashed(self.shadow)
+        self.stage.tell(f"{self.identity.id} crashes; disk: {self.disk.term} {self.disk.voted_for}")
+        self._on_crash(self)
+
+    def resume(self) -> None:
+        """Go on after a pause, with what arrived meanwhile and one overslept tick."""
+        self.paused = False
+        self._turn()
+
+    # ── what comes in ──
+
+    def take(self, it: Input) -> None:
+        """Something happened to this server, which is alive."""
+        self._inbox.append(it)
+        if self._turn_due or self.paused:
+            return
+        if self.stage.swarm.turn == 0.0:
+            self._turn()
+        else:
+            self._turn_due = True
+            self._later(self.stage.swarm.turn, self._turn)
+
+    def propose(self, count: int, origin: NodeId | None = None) -> None:
+        """Ask this server, whether it leads or not, to append `count` entries no one else proposes.
+
+        `origin` is the node that waits for them, if it is another.
+        """
+        self._tickets += 1
+        filler = b"x" * self.stage.rng.randint(0, self.stage.swarm.payload)
+        payloads = tuple(
+            b"%s.%d.%d:%s" % (self.identity.id.encode(), self._tickets, n, filler)
+            for n in range(count)
+        )
+        self.take(Propose(ticket=self._tickets, payloads=payloads, origin=origin))
+
+    def read(self) -> None:
+        """Ask this server from which index on a read is linearizable."""
+        self._tickets += 1
+        self.take(Read(ticket=self._tickets))
+
+    def take_snapshot(self, configuration: Configuration) -> None:
+        """Begin a snapshot of the machine as it is; it becomes durable after a while."""
+        index = self.applied_index
+        newest = Index(0) if self.disk.snapshot is None else self.disk.snapshot.index
+        if index <= newest:
+            return
+        data = self.ghosts.snapshot_of(index)
+        time_ns, elapsed_ns = self.ghosts.stamps_of(index)
+        snapshot = SnapshotMeta(
+            index=index,
+            term=self.ghosts.committed_terms[index - 1],
+            configuration=configuration,
+            configuration_index=Index(1),
+            time_ns=time_ns,
+            elapsed_ns=elapsed_ns,
+            size=len(data),
+            checksum=zlib.crc32(data),
+        )
+        self._later(self.stage.swarm.disk, self._snapshot_taken, snapshot, data)
+
+    def _snapshot_taken(self, snapshot: SnapshotMeta, data: bytes) -> None:
+        if self.disk.snapshot is None or self.disk.snapshot.index < snapshot.index:
+            self.disk.take_snapshot(snapshot, data)
+            self.take(SnapshotTaken(snapshot=snapshot))
+
+    # ── turns ──
+
+    def _turn(self) -> None:
+        """Step until there is nothing left to step with: what a driver's loop does when it wakes."""
+        self._turn_due = True  # what happens meanwhile is taken up by this turn
+        one_by_one = self.stage.swarm.turn == 0.0
+        while self._inbox and self.raft is not None and not self.paused:
+            if one_by_one:
+                inputs = [self._inbox.pop(0)]
+            else:
+                inputs, self._inbox = self._inbox, []
+            self._step(inputs)
+        self._turn_due = False
+        self._schedule_wake()
+
+    def _step(self, inputs: list[Input]) -> None:
+        raft = self.raft
+        assert raft is not None
+        now = int(self.stage.agenda.now)
+        if now > self._ticked:
+            elapsed_ns = now * TICK_NS
+            tick = Tick(
+                count=now - self._ticked,
+                wall_ns=EPOCH_NS + self.wall_offset_ns + elapsed_ns,
+                monotonic_ns=elapsed_ns,
+            )
+            inputs.insert(0, tick)
+            self._ticked = now
+        effects = raft.step(inputs)
+        if self.stage.trace is not None:
+            self.stage.tell(f"{self.identity.id} {raft.role} {raft.term}: {inputs} → {effects}")
+        self.ghosts.stepped(self.shadow, inputs, effects)
+        self._perform(effects)
+
+    def _schedule_wake(self) -> None:
+        """Sleep until the core's next deadline, at most."""
+        if self.raft is None or self.paused:
+            return
+        ticks = self.raft.ticks_until_next_deadline
+        if ticks is None:
+            return
+        if ticks == 0:
+            # Whatever was due at this tick was done in the turn that ends here, or a driver would spin.
+            fail("S30 Spin", f"{self.identity.id} wants to wake at once: {self.raft.state.role}")
+        deadline = float(self._ticked + ticks)
+        if self._wake_at is None or deadline < self._wake_at:
+            self._wake_at = deadline
+            wait = max(0.0, deadline - self.stage.agenda.now)
+            self.stage.agenda.after(wait, self._wake, self.life, deadline)
+
+    def _wake(self, life: int, deadline: float) -> None:
+        if life != self.life or deadline != self._wake_at or self.raft is None:
+            return
+        self._wake_at = None
+        if self.paused:
+            return
+        ticks = self.raft.ticks_until_next_deadline
+        if ticks is None or self._ticked + ticks > self.stage.agenda.now:
+            self._schedule_wake()  # the deadline has moved
+        elif not self._turn_due:
+            self._turn_due = True
+            self._step([])
+            self._turn()
+
+    # ── effects, in their order ──
+
+    def _perform(self, effects: Effects) -> None:
+        for send in effects.send_now:
+            for target in send.targets:
+                self._send(target, send)
+        if effects.persist is not None:
+            self._write(effects.persist)
+            if self.raft is None:
+                return
+        for send in effects.send_after_persist:
+            for target in send.targets:
+                if self.disk.queue:
+                    self._held.append((self.disk.queue[-1].sequence, target, send))
+                else:
+                    self._send(target, send)
+        for fetch in effects.fetch:
+            self._later(self.stage.swarm.disk, self._fetch, fetch)
+        for request in effects.read_snapshot:
+            self._later(self.stage.swarm.disk, self._read_snapshot, request)
+        if effects.install is not None:
+            self._apply(effects.install.index)
+        if effects.apply:
+            self._apply(effects.apply[-1].last)
+
+    def _send(self, target: NodeId, send: Send) -> None:
+        self.ghosts.sent(self.shadow, target, send.message)
+        self.network.send(self.identity, target, send.message)
+
+    def _write(self, write: Write) -> None:
+        self.writes += write.compact_to is None  # which only follows a snapshot
+        idle = not self.disk.queue
+        self.disk.queue.append(write)
+        if self.stage.rng.random() < self.stage.swarm.crash_on_write:
+            self.crash()
+        elif idle:
+            self._sync()
+
+    def _sync(self) -> None:
+        """All that is queued now becomes durable together, after a while."""
+        self._later(self.stage.swarm.disk, self._synced, self.disk.queue[-1].sequence)
+
+    def _synced(self, sequence: int) -> None:
+        # One after the other, so that each message is judged by what was durable when it might have left.
+        while self.disk.queue and self.disk.queue[0].sequence <= sequence:
+            write = self.disk.perform()
+            self.ghosts.performed(self.shadow, write)
+            while self._held and self._held[0][0] <= write.sequence:
+                _, target, send = self._held.popleft()
+                self._send(target, send)
+        if self.disk.queue:
+            self._sync()
+        self.take(Persisted(sequence=sequence))
+
+    def _fetch(self, fetch: Fetch) -> None:
+        runs = self.disk.log.read(fetch.first, fetch.last, fetch.bytes_max)
+        self.take(Fetched(fetch=fetch, runs=runs))
+
+    def _read_snapshot(self, request: ReadSnapshot) -> None:
+        data = self.disk.read_snapshot(request.snapshot, request.offset, request.bytes_max)
+        self.take(SnapshotRead(request=request, data=data))
+
+    def _apply(self, index: Index) -> None:
+        """The machine, which does one thing after the other, is at `index` after a while."""
+        agenda = self.stage.agenda
+        begins = max(agenda.now, self._machine_free_at)
+        self._machine_free_at = begins + self.stage.around(self.stage.swarm.apply)
+        self._after(self._machine_free_at - agenda.now, self._applied, index)
+
+    def _applied(self, index: Index) -> None:
+        self.applied_index = index
+        self.take(Applied(index=index))
+
+    # ── time ──
+
+    def _later(
+        self, mean: float, action: Callable[[*Arguments], None], *arguments: *Arguments
+    ) -> None:
+        """Do something in this life, around `mean` ticks from now."""
+        self._after(self.stage.around(mean), action, *arguments)
+
+    def _after(
+        self, delay: float, action: Callable[[*Arguments], None], *arguments: *Arguments
+    ) -> None:
+        if delay == 0.0:
+            action(*arguments)
+        else:
+            self.stage.agenda.after(delay, self._if_alive, self.life, action, arguments)
+
+    def _if_alive(
+        self, life: int, action: Callable[[*Arguments], None], arguments: tuple[*Arguments]
+    ) -> None:
+        if life == self.life:
+            action(*arguments)
+
+
+class ExtremeRandom(random.Random):
+    """Draws the ends of a range far more often than what lies between."""
+
+    def randint(self, a: int, b: int) -> int:
+        """A number from `a` to `b`."""
+        match self.getrandbits(2):
+            case 0 | 1:
+                return a
+            case 2:
+                return b
+            case _:
+                return super().randint(a, b)

@@ -1,0 +1,1 @@
+"""Whole groups of cores in virtual time: hundreds of seeds, their reproducibility, and canaries."""

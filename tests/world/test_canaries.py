@@ -1,0 +1,98 @@
+"""The ghosts see what they are there for: each canary breaks one promise around a correct core.
+
+A harness that is silent because it is blind would look the same as one that has nothing to say.
+Broken cores are in `tests/mutants`; here disks, state machines and networks lie.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from unittest.mock import patch
+
+import attrs
+import pytest
+
+from raftkit.messages import AppendAccepted, Message, Write
+from raftkit.model import Identity, Index, NodeId
+from raftkit.testing.world import InvariantViolated, World
+from raftkit.testing.world_disk import WorldDisk
+from raftkit.testing.world_network import Network
+from raftkit.testing.world_server import Server
+
+
+def first_violation(seeds: int = 40) -> str:
+    """Name of the first violation among some seeds."""
+    for seed in range(seeds):
+        try:
+            World(seed, deliveries=1000).run()
+        except InvariantViolated as violation:
+            return violation.name
+    return "none"
+
+
+def _forget_votes(
+    perform: Callable[[WorldDisk, Write], None],
+) -> Callable[[WorldDisk, Write], None]:
+    def forgetful(disk: WorldDisk, write: Write) -> None:
+        perform(disk, attrs.evolve(write, hard_state=None))
+
+    return forgetful
+
+
+def _lose_a_synced_entry(
+    crash: Callable[[WorldDisk, random.Random], list[Write]],
+) -> Callable[[WorldDisk, random.Random], list[Write]]:
+    def lossy(disk: WorldDisk, rng: random.Random) -> list[Write]:
+        survived = crash(disk, rng)
+        if disk.log.last_index > max(disk.log.base_index, 1):
+            disk.log.truncate(disk.log.last_index)
+        return survived
+
+    return lossy
+
+
+def _acknowledge_more(
+    carry: Callable[[Network, Identity, NodeId, Message], None],
+) -> Callable[[Network, Identity, NodeId, Message], None]:
+    def generous(network: Network, sender: Identity, target: NodeId, message: Message) -> None:
+        if isinstance(message, AppendAccepted):
+            message = attrs.evolve(message, index=Index(message.index + 1))
+        carry(network, sender, target, message)
+
+    return generous
+
+
+def test_correct_surroundings_raise_no_alarm() -> None:
+    assert first_violation(seeds=5) == "none"
+
+
+@pytest.mark.slow
+def test_a_disk_that_forgets_votes_is_noticed() -> None:
+    with patch.object(WorldDisk, "_perform", _forget_votes(WorldDisk._perform)):
+        assert first_violation() == "S3 VoteBeforeSend"
+
+
+@pytest.mark.slow
+def test_a_disk_that_loses_synced_entries_is_noticed() -> None:
+    with patch.object(WorldDisk, "crash", _lose_a_synced_entry(WorldDisk.crash)):
+        assert first_violation() in {"S13 CommittedDurable", "S16 QuorumLog", "S24 ProgressTruth"}
+
+
+@pytest.mark.slow
+def test_a_network_that_changes_acknowledgements_is_noticed() -> None:
+    with patch.object(Network, "carry", _acknowledge_more(Network.carry)):
+        assert first_violation() in {
+            "S13 CommittedDurable",
+            "S24 ProgressTruth",
+            "S29 NobodyMisbehaves",
+        }
+
+
+@pytest.mark.slow
+def test_a_machine_that_is_ahead_of_its_log_is_noticed() -> None:
+    def early(server: Server, index: Index) -> None:
+        server._applied(Index(index + 1))
+
+    with patch.object(Server, "_apply", early):
+        assert first_violation() == "raised"

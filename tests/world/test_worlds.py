@@ -1,0 +1,47 @@
+"""Random worlds of one to seven servers hold every invariant. `make soak` runs thousands more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from raftkit.testing.world import World
+from raftkit.testing.world_swarm import FAULTS
+
+WORLDS = 12
+"Worlds of one test: small enough that a failing one is found quickly."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("nodes", range(1, 8))
+@pytest.mark.parametrize("batch", range(3))
+def test_no_invariant_is_violated(nodes: int, batch: int) -> None:
+    for number in range(WORLDS):
+        World(1_000_000 * nodes + WORLDS * batch + number, nodes=nodes, deliveries=1000).run()
+
+
+@pytest.mark.slow
+def test_every_fault_and_every_success_happens() -> None:
+    """A world in which nothing goes wrong proves nothing, nor does one in which nothing goes right."""
+    happened: Counter[str] = Counter()
+
+    for seed in range(20):
+        report = World(seed, deliveries=1000).run()
+        happened.update(report.faults)
+        happened.update(
+            elections=report.elections,
+            committed=report.committed,
+            reads=report.reads,
+            snapshots=report.snapshots,
+        )
+
+    expected = {*FAULTS, "any crash", "elections", "committed", "reads", "snapshots"}
+    assert {name for name, count in happened.items() if count} == expected
+
+
+@pytest.mark.slow
+def test_a_single_server_serves() -> None:
+    report = World(1, nodes=1).run()
+
+    assert (report.deliveries, report.elections > 0, report.committed > 0) == (0, True, True)
