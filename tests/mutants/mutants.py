@@ -1,0 +1,330 @@
+"""A table of one-line mistakes in the core, each a way in which some Raft once went wrong.
+
+Each breaks one rule (§ of the dissertation; letters are those of `docs/testing.md`'s catalogue of known
+bugs). `killed_by` says who must notice: `paper` the tests of tests/paper and tests/core, `worlds` the random
+worlds. A mistake that only one of them sees is the reason to have both.
+
+Law: `old` stands exactly once in its file; a change of the core that moves it must move it here as well.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+__all__ = ["MUTANTS", "Mutant"]
+
+
+@attrs.frozen
+class Mutant:
+    """One mistake."""
+
+    name: str
+    "What the mistaken core does."
+    rule: str
+    "Which rule it breaks."
+    file: str
+    "In raftkit/core."
+    old: str
+    "The right text."
+    new: str
+    "The wrong one."
+    killed_by: frozenset[str] = frozenset({"paper", "worlds"})
+    "Who notices: paper, worlds or both."
+
+
+_PAPER = frozenset({"paper"})
+
+MUTANTS = (
+    # ── terms, votes, elections ──
+    Mutant(
+        "votes-twice",
+        "§3.4 one vote a term (A1, A4)",
+        "election.py",
+        "state.voted_for in (None, sender)",
+        "True",
+    ),
+    Mutant(
+        "votes-for-any-log",
+        "§3.6.1 only for a log that is up to date",
+        "election.py",
+        "return (last_term, last_index) >= (state.log.last_term, state.log.last_index)",
+        "return True",
+    ),
+    Mutant(
+        "votes-for-the-longer-log",
+        "§3.6.1 the later last term wins, not the longer log (A7)",
+        "election.py",
+        "return (last_term, last_index) >= (state.log.last_term, state.log.last_index)",
+        "return (last_index, last_term) >= (state.log.last_index, state.log.last_term)",
+    ),
+    Mutant(
+        "own-vote-before-durable",
+        "§10.2.1 one's own vote counts when it is durable",
+        "election.py",
+        "if state.durability.hard_state != (state.current_term, state.identity):",
+        "if state.voted_for != state.identity:",
+    ),
+    Mutant(
+        "elected-by-half",
+        "§3.4 more than half (C3)",
+        "quorum.py",
+        "return voters // 2 + 1",
+        "return max(1, voters // 2)",
+    ),
+    Mutant(
+        "ignores-stickiness",
+        "§4.2.3 who hears a leader does not listen to campaigns",
+        "election.py",
+        "return state.heard_leader_at is not None and state.now - state.heard_leader_at < low",
+        "return False",
+        _PAPER,
+    ),
+    Mutant(
+        "pre-vote-restarts-timer",
+        "§9.6 asking changes nothing (A12)",
+        "election.py",
+        "    # A refusal carries the refuser's term",
+        "    state.restart_election_timer()\n    # A refusal carries the refuser's term",
+        _PAPER,
+    ),
+    Mutant(
+        "refusal-without-term",
+        "§9.6 a laggard learns the term from a refused pre-vote",
+        "election.py",
+        "term = message.term if granted else state.current_term",
+        "term = message.term if granted else min(state.current_term, message.term)",
+        _PAPER,
+    ),
+    Mutant(
+        "old-messages-obeyed",
+        "§3.3 a message of an earlier term is not acted upon (A9, B7)",
+        "raft.py",
+        "        _answer_earlier_term(state, sender, message)\n        return False",
+        "        _answer_earlier_term(state, sender, message)\n        return True",
+    ),
+    Mutant(
+        "later-term-ignored",
+        "§3.3 whoever sees a later term joins it",
+        "raft.py",
+        "if message.term > state.current_term:\n        state.adopt_term",
+        "if message.term > state.current_term + 1:\n        state.adopt_term",
+    ),
+    Mutant(
+        "vote-survives-term",
+        "§3.3 a new term begins without a vote",
+        "state.py",
+        "        self._enter(term, None)",
+        "        self._enter(term, self.voted_for)",
+    ),
+    Mutant(
+        "leader-never-steps-down",
+        "§6.2 a leader that hears from no majority stops",
+        "contact.py",
+        "if state.now - heard <= high:",
+        "if state.now >= heard:",
+    ),
+    # ── what must be durable first ──
+    Mutant(
+        "vote-sent-before-durable",
+        "Figure 2: respond after updating stable storage (A1)",
+        "outbox.py",
+        "Durable.TERM_AND_VOTE: vote_durable,",
+        "Durable.TERM_AND_VOTE: True,",
+    ),
+    Mutant(
+        "term-sent-before-durable",
+        "Figure 2: respond after updating stable storage (A2)",
+        "outbox.py",
+        "Durable.LOG: term_durable,",
+        "Durable.LOG: True,",
+    ),
+    Mutant(
+        "vote-not-persisted",
+        "Figure 2: votedFor is persistent (A1)",
+        "raft.py",
+        "changed = hard_state if hard_state != durability.issued_hard_state else None",
+        "changed = hard_state if hard_state[0] != durability.issued_hard_state[0] else None",
+    ),
+    Mutant(
+        "acknowledges-before-durable",
+        "§3.8 entries are durable before they are acknowledged",
+        "raft.py",
+        "    index = min(state.verified_index, state.durability.index)\n",
+        "    index = state.verified_index\n",
+    ),
+    Mutant(
+        "leader-counts-itself-early",
+        "§10.2.1 the leader counts itself when its own disk has the entry (C4)",
+        "replication.py",
+        "lambda voter: state.durability.index if voter == me",
+        "lambda voter: state.log.last_index if voter == me",
+    ),
+    Mutant(
+        "overtaken-write-counts",
+        "a completion speaks for nothing that was overwritten since (B6, ABA)",
+        "durability.py",
+        "            write.last = min(write.last, Index(first - 1))",
+        "            pass",
+    ),
+    Mutant(
+        "truncation-stays-durable",
+        "what is cut is durable no more (B5, B6)",
+        "durability.py",
+        "        self.index = min(self.index, Index(first - 1))",
+        "        self.index = min(self.index, first)",
+    ),
+    Mutant(
+        "truncation-not-written",
+        "§3.5 conflicting entries are removed, on disk too",
+        "raft.py",
+        "        truncate_from=truncate_from,",
+        "        truncate_from=None,",
+    ),
+    Mutant(
+        "applies-before-durable",
+        "applied is never ahead of one's own disk (C5)",
+        "raft.py",
+        "limit = min(state.commit_index, state.durability.index)",
+        "limit = state.commit_index",
+    ),
+    # ── the log ──
+    Mutant(
+        "cuts-without-conflict",
+        "§3.5 a log is cut only where it differs (B1)",
+        "replication.py",
+        "conflict = state.log.first_conflict(run)",
+        "conflict = run.first",
+    ),
+    Mutant(
+        "skips-consistency-check",
+        "§3.5 the entry before must be the leader's (B2)",
+        "replication.py",
+        "log.term(message.prev_index) != message.prev_term:",
+        "log.term(message.prev_index) is None:",
+    ),
+    Mutant(
+        "takes-all-for-verified",
+        "a follower vouches for what was proven, not for all it has (B3, B5)",
+        "replication.py",
+        "max(state.verified_index, min(message.last_index, log.last_index))",
+        "log.last_index",
+    ),
+    Mutant(
+        "append-commits-unverified",
+        "commit is at most what is proven equal (B3)",
+        "replication.py",
+        "state.advance_commit_to(min(message.commit_index, state.verified_index))",
+        "state.advance_commit_to(min(message.commit_index, log.last_index))",
+    ),
+    Mutant(
+        "heartbeat-commits-unverified",
+        "commit is at most what is proven equal (B4)",
+        "contact.py",
+        "state.advance_commit_to(min(message.commit_index, state.verified_index))",
+        "state.advance_commit_to(min(message.commit_index, state.log.last_index))",
+    ),
+    Mutant(
+        "verified-outlives-term",
+        "nothing is proven of a new leader's log",
+        "state.py",
+        "        self.verified_index = self.commit_index  # nothing",
+        "        # nothing",
+    ),
+    Mutant(
+        "match-goes-back",
+        "§3.5 a late acknowledgement takes nothing back (B9)",
+        "progress.py",
+        "if index > self.match_index:",
+        "if index != self.match_index:",
+    ),
+    Mutant(
+        "late-rejection-obeyed",
+        "§3.5 a rejection that was overtaken means nothing (B9)",
+        "replication.py",
+        "if message.prev_index <= progress.match_index or message.prev_index >= progress.next_index:",
+        "if message.prev_index >= progress.next_index:",
+        _PAPER,
+    ),
+    Mutant(
+        "every-rejection-is-answered",
+        "one probe at a time, or duplicates multiply (B10, B15)",
+        "replication.py",
+        "if isinstance(progress.mode, Probing) and message.prev_index != progress.next_index - 1:",
+        "if False:",
+        _PAPER,
+    ),
+    Mutant(
+        "lost-entries-stay-lost",
+        "§3.5 the leader retries for ever",
+        "contact.py",
+        "    progress.revive(message.index, state.now, state.config.ticks(state.config.retry_ms))\n",
+        "",
+    ),
+    # ── commit and reads ──
+    Mutant(
+        "commits-earlier-terms",
+        "§3.6.2 entries of earlier terms are not committed by counting (C1)",
+        "replication.py",
+        "if index <= state.commit_index or state.log.term(index) != state.current_term:",
+        "if index <= state.commit_index:",
+    ),
+    Mutant(
+        "reads-before-no-op",
+        "§6.4 a new leader may not know the latest commit (D1)",
+        "reads.py",
+        "if not leader.reads or state.commit_index < leader.first_index:",
+        "if not leader.reads:",
+    ),
+    Mutant(
+        "reads-join-the-round-before",
+        "§6.4 contact after the read arrived, not before (D2)",
+        "state.py",
+        "PendingRead(round=self.round, index=commit_index)",
+        "PendingRead(round=self.round - 1, index=commit_index)",
+        _PAPER,
+    ),
+    Mutant(
+        "reads-without-quorum",
+        "§6.4 a leader answers no read alone (D3)",
+        "reads.py",
+        "    confirmed = state.confirmed_round()",
+        "    confirmed = leader.round",
+    ),
+    # ── snapshots ──
+    Mutant(
+        "any-entry-fits-a-snapshot",
+        "§5.3 the log stays only if it has the snapshot's last entry (F1)",
+        "snapshots.py",
+        "if state.log.term(snapshot.index) == snapshot.term:",
+        "if state.log.term(snapshot.index) is not None:",
+    ),
+    Mutant(
+        "old-snapshot-replaces-log",
+        "§5.3 a snapshot behind the commit index is not taken (F3)",
+        "snapshots.py",
+        "    if snapshot.index <= state.commit_index:",
+        "    if snapshot.index < state.log.base_index:",
+    ),
+    Mutant(
+        "chunks-out-of-order",
+        "§5.3 a chunk follows those before (F10)",
+        "snapshots.py",
+        "if message.offset != reception.offset:",
+        "if message.offset > reception.offset:",
+    ),
+    Mutant(
+        "installs-before-durable",
+        "a snapshot is installed when its file is durable (F6)",
+        "snapshots.py",
+        "if state.installing is not None and state.installing[0] <= completed:",
+        "if state.installing is not None:",
+    ),
+    Mutant(
+        "chunk-answered-before-durable",
+        "a chunk is acknowledged when it is written",
+        "snapshots.py",
+        "if reception is not None and 0 < reception.write <= completed:",
+        "if reception is not None and 0 < reception.write:",
+        _PAPER,
+    ),
+)
