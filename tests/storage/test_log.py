@@ -8,7 +8,7 @@ import pytest
 from raftkit.errors import LogCorrupt
 from raftkit.messages import Write
 from raftkit.model import Index, Term
-from raftkit.storage import records, segments
+from raftkit.storage import FileStorage, records, segments
 from raftkit.storage.records import RecordType
 from raftkit.storage.segments import Segment
 from raftkit.testing.simulated_disk import SECTOR_BYTES, PowerCut, SimulatedDisk
@@ -108,12 +108,18 @@ def test_proof_is_written_once_for_each_pause_also_after_a_restart() -> None:
     disk = SimulatedDisk()
     storage = founded(disk)
     storage.prove()
-    end = storage._log.end
+    end = end_of(storage)
     storage.prove()
     again = open_small(disk.crash())
     again.prove()
 
-    assert storage._log.end == again._log.end == end
+    assert end_of(storage) == end_of(again) == end
+
+
+def end_of(storage: FileStorage) -> tuple[int, int]:
+    """Where the log of `storage` ends."""
+    assert storage._log is not None
+    return storage._log.end
 
 
 CONTRADICTIONS = {

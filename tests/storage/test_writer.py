@@ -71,15 +71,21 @@ async def test_error_is_raised_by_every_later_call() -> None:
             writer.submit(Write(sequence=2))
 
 
-async def test_leaving_finishes_what_is_under_way_and_drops_the_rest() -> None:
+async def test_leaving_finishes_what_is_under_way_drops_the_rest_and_blocks_nobody() -> None:
     storage = GatedStorage()
-    with trio.CancelScope() as scope:
-        async with open_writer(storage) as writer:  # type: ignore[arg-type]
-            writer.submit(Write(sequence=1))
-            await wait_entered(storage)
-            writer.submit(Write(sequence=2))
-            scope.cancel()
-            threading.Timer(0.01, storage.gate.release).start()
+
+    async def open_gate() -> None:
+        await trio.sleep(0.01)  # by then the writer is being left, and the loop must still turn
+        storage.gate.release()
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            async with open_writer(storage) as writer:  # type: ignore[arg-type]
+                writer.submit(Write(sequence=1))
+                await wait_entered(storage)
+                writer.submit(Write(sequence=2))
+                nursery.start_soon(open_gate)
+                scope.cancel()
 
     assert storage.groups == [[1]]
     assert not [thread for thread in threading.enumerate() if thread.name == "raftkit-writer"]
