@@ -48,6 +48,7 @@ from tests.paper.server import (
 # ── heartbeats ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.accept("C-27")
 def test_heartbeat_goes_to_everybody_when_due() -> None:
     """§3.4: one message for all, since it claims nothing about their logs."""
     a = leader("1", configuration=group("abc", learners="d"))
@@ -325,6 +326,7 @@ def test_survivors_campaign_one_after_the_other() -> None:
     assert waits == [1, 3, 1, 3]
 
 
+@pytest.mark.accept("Q-43")
 def test_survivors_elect_a_leader_at_once() -> None:
     """DESIGN §3: those who saw the same waive stickiness; a killed leader is replaced in some ticks."""
     s = cluster(*(server("1", it) for it in "abc"))

@@ -61,6 +61,7 @@ def listener(terms: str = "1 1", **more: Any) -> Server:
 # ── timeouts ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.accept("C-24", "U-30")
 def test_follower_that_hears_no_leader_asks_whether_it_could_win() -> None:
     """§3.4, §9.6: silence for an election timeout starts a campaign, which begins with a question."""
     a = follower("1 1 2", of="b")
@@ -177,6 +178,7 @@ def test_message_of_a_deposed_leader_does_not_restart_the_timer() -> None:
 # ── winning ──────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.accept("C-25")
 def test_quorum_of_pre_votes_starts_the_campaign() -> None:
     """§3.4: a candidate raises its term, votes for itself, and asks once that is durable."""
     a = pre_candidate("1 1 2", configuration=FIVE)
@@ -192,6 +194,7 @@ def test_quorum_of_pre_votes_starts_the_campaign() -> None:
     )
 
 
+@pytest.mark.accept("C-26", "Q-09")
 def test_quorum_of_votes_makes_a_leader() -> None:
     """§3.4, §6.4: the winner leads at once, with an entry of its own term and a heartbeat for all (C8)."""
     a = candidate("1 1 2", configuration=FIVE)
@@ -585,6 +588,7 @@ def test_laggard_in_term_whose_log_is_best_is_elected() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
+@pytest.mark.accept("C-03")
 def test_group_that_starts_together_elects_a_leader(seed: int) -> None:
     """§3.4: random timeouts break ties, from any seed (A15, I8)."""
     s = cluster(*(server("1 1", it, seed=seed * 3 + n) for n, it in enumerate("abc")))
