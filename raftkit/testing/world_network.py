@@ -11,7 +11,7 @@ from raftkit.messages import Message
 from raftkit.model import Identity, NodeId
 from raftkit.testing.world_stage import Stage
 
-__all__ = ["Network"]
+__all__ = ["Link", "Network"]
 
 Link = tuple[NodeId, NodeId]
 

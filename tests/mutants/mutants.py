@@ -1,8 +1,7 @@
 """A table of one-line mistakes in the core, each a way in which some Raft once went wrong.
 
-Each breaks one rule (§ of the dissertation; letters are those of `docs/testing.md`'s catalogue of known
-bugs). `killed_by` says who must notice: `paper` the tests of tests/paper and tests/core, `worlds` the random
-worlds. A mistake that only one of them sees is the reason to have both.
+Each breaks one rule (§ of the dissertation; letters are those of a catalogue of known bugs). `killed_by`
+says who must notice: `paper` the tests of tests/paper and tests/core, `worlds` the random worlds.
 
 Law: `old` stands exactly once in its file; a change of the core that moves it must move it here as well.
 """
@@ -187,6 +186,13 @@ MUTANTS = (
         "limit = min(state.commit_index, state.durability.index)",
         "limit = state.commit_index",
     ),
+    Mutant(
+        "old-log-vouches-for-snapshot",
+        "§5.3 what a snapshot replaced speaks for nothing after it (F6)",
+        "state.py",
+        "        self.durability.disclaim(Index(self.commit_index + 1))\n",
+        "",
+    ),
     # ── the log ──
     Mutant(
         "cuts-without-conflict",
@@ -260,6 +266,21 @@ MUTANTS = (
         "    progress.revive(message.index, state.now, state.config.ticks(state.config.retry_ms))\n",
         "",
     ),
+    Mutant(
+        "below-base-is-a-conflict",
+        "§5.1 what is compacted is committed, and so equal (B12)",
+        "replication.py",
+        "if message.prev_index > log.base_index and log.term(message.prev_index)",
+        "if log.term(message.prev_index)",
+        _PAPER,
+    ),
+    Mutant(
+        "evicts-what-is-not-applied",
+        "only applied entries leave memory",
+        "log.py",
+        "self._runs[gone].last <= applied",
+        "self._runs[gone].last <= applied + 1",
+    ),
     # ── commit and reads ──
     Mutant(
         "commits-earlier-terms",
@@ -311,6 +332,13 @@ MUTANTS = (
         "snapshots.py",
         "if message.offset != reception.offset:",
         "if message.offset > reception.offset:",
+    ),
+    Mutant(
+        "snapshot-reported-before-durable",
+        "§5.3 installed is said when it is durable (F6)",
+        "snapshots.py",
+        "        if snapshot.index <= state.durability.index:\n            _reply",
+        "        if True:\n            _reply",
     ),
     Mutant(
         "installs-before-durable",
