@@ -84,6 +84,7 @@ class Durability:
         """All writes up to `sequence` are on disk."""
         while self.pending and self.pending[0].sequence <= sequence:
             write = self.pending.popleft()
-            self.index = max(self.index, write.last)
+            assert write.last >= self.index, "completions come in order"
+            self.index = write.last
             if write.hard_state is not None:
                 self.hard_state = write.hard_state
