@@ -29,8 +29,8 @@ $(CLI): pyproject.toml .ci/venv
 $(DEV): pyproject.toml .ci/venv
 	@PYTHON="$(PYTHON)" .ci/venv dev
 
-demo: $(CLI)  ## three nodes replicate a real text, lose their leader half-way, and are compared (DEMO_ARGS=…)
-	@$(BIN)/raftkit demo --in-process $(DEMO_ARGS)
+demo: $(CLI)  ## three processes replicate a real text, lose their leader half-way, and are compared (DEMO_ARGS=…)
+	@$(BIN)/raftkit demo $(DEMO_ARGS)
 
 test: $(DEV)  ## every test (TEST_ARGS=…, JOBS=2)
 	@$(BIN)/python -m pytest -q -n $(JOBS) $(TEST_ARGS)

@@ -1,4 +1,4 @@
-"""`raftkit demo`: a real text through real logs, the leader killed half-way, every line compared.
+"""`raftkit demo`: a real text through real logs, a node killed half-way, every line compared.
 
 Laws: the demo is a user of the public API like any other. It ends in one of four ways: a report, a
 refusal to start (`CannotStart`, nothing was made), an interruption, or a bug's traceback.
@@ -12,9 +12,10 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Generator
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import attrs
 import trio
@@ -22,13 +23,16 @@ from rich.console import Console
 
 from raftkit.cli.demo_audit import Audit, Findings, pages
 from raftkit.cli.demo_clients import Submission
-from raftkit.cli.demo_cluster import Cluster
-from raftkit.cli.demo_input import Survey, Text, default_text, text_of
-from raftkit.cli.demo_machine import Transcript
-from raftkit.cli.demo_report import DemoFailed, Report
+from raftkit.cli.demo_cluster import Cluster, InProcess, names_of
+from raftkit.cli.demo_input import Line, Survey, Text, default_text, text_of
+from raftkit.cli.demo_member import Member
+from raftkit.cli.demo_processes import Processes
+from raftkit.cli.demo_report import DemoFailed, Report, first_of
 from raftkit.cli.demo_view import REFRESH_SECONDS, Scene, View, open_view
 
 __all__ = ["CannotStart", "Options", "run"]
+
+R = TypeVar("R")
 
 INTERRUPTED = 130
 "Exit code after Ctrl-C, as a shell gives it."
@@ -42,6 +46,8 @@ class CannotStart(Exception):
 class Options:
     """What the command line asked for."""
 
+    in_process: bool
+    "Whether the nodes are in this process."
     input: Path | None
     "None: the default text."
     nodes: int
@@ -50,6 +56,8 @@ class Options:
     "From 1."
     seconds: float
     "The submission is spread over so long; 0: as fast as it goes."
+    kill: Literal["leader", "follower", "none"]
+    "Who is killed half-way."
     data: Path | None
     "Where the nodes' directories stay. None: nowhere."
     json: bool
@@ -58,12 +66,16 @@ class Options:
 
 def run(options: Options) -> int:
     """Run the demo and show how it ended. Returns the exit code; raises CannotStart."""
+    if options.kill == "follower" and options.nodes == 1:
+        raise CannotStart("--kill follower: a single node has none; use --nodes 2 or more")
     text = _text(options.input)
     directory = _directory(options.data)
     console = Console(stderr=options.json)
     try:
         with open_view(console) as view, _warnings_shown(view):
-            cluster = Cluster(directory, options.nodes, view.note)
+            names = names_of(options.nodes)
+            kind = InProcess if options.in_process else Processes
+            cluster = Cluster(names, kind(directory=directory, names=names), view.note)
             report = trio.run(_Demo(options, text, view, cluster).run)
     except KeyboardInterrupt:  # a second Ctrl-C, while the first was being obeyed
         report = None
@@ -102,6 +114,7 @@ class _Demo:
             lines=self._text.lines(),
             count=survey.lines,
             seconds=self._options.seconds,
+            victim=None if self._options.kill == "none" else self._options.kill,
             tell=self._view.note,
         )
         findings: Findings | None = None
@@ -117,7 +130,7 @@ class _Demo:
                 self._show(submission)
                 nursery.cancel_scope.cancel()
         except* (DemoFailed, OSError) as failed:
-            failure = str(_first(failed))
+            failure = str(first_of(failed))
         except* SystemExit:
             pass  # rich, when nobody reads the other end of the pipe any more: an interruption
         if findings is None and not failure:
@@ -130,18 +143,24 @@ class _Demo:
         self._compared = 0
         if await trio.to_thread.run_sync(self._text.survey) != survey:
             raise DemoFailed(f"{self._text.name} was changed while it was replicated")
-        names = self._cluster.names
-        ask = self._cluster.ask
+        held = await self._ask_all(lambda member: member.holdings())
         audit = Audit(
             refused=submission.refused,
-            repeats={name: await ask(name, Transcript.repeated()) for name in names},
-            counts={name: await ask(name, Transcript.count()) for name in names},
+            repeats={name: it.repeats for name, it in held.items()},
+            counts={name: it.count for name, it in held.items()},
         )
         for page in pages(self._text.lines()):
-            part = Transcript.page(first=page[0].number, count=len(page))
-            audit.take(page, {name: await ask(name, part) for name in names})
+            audit.take(page, await self._held(page))
             self._compared += len(page)
         return audit.conclude()
+
+    async def _held(self, page: Sequence[Line]) -> Mapping[str, Sequence[bytes | None]]:
+        """What every node holds of one page."""
+        return await self._ask_all(lambda member: member.page(page[0].number, len(page)))
+
+    async def _ask_all(self, question: Callable[[Member], Awaitable[R]]) -> dict[str, R]:
+        """Every node's own answer, by its name."""
+        return {name: await self._cluster.ask(name, question) for name in self._cluster.names}
 
     async def _watch(self, submission: Submission) -> None:
         """Show how things are, for ever."""
@@ -162,7 +181,7 @@ class _Demo:
         self, submission: Submission, seconds: float, findings: Findings | None, failure: str
     ) -> Report:
         gap, latencies = submission.gap_seconds, sorted(submission.latencies)
-        took = submission.ended - submission.began
+        took = submission.took_seconds
         led = sorted(self._cluster.leaders.items())
         return Report(
             input=self._text.name,
@@ -174,6 +193,7 @@ class _Demo:
             findings=findings,
             failure=failure,
             kills=len(submission.kills),
+            victim=self._options.kill,
             failover_gap_ms=None if gap is None else gap * 1000,
             sent_again=submission.sent_again,
             writes_per_s=len(latencies) / took if took else None,
@@ -189,14 +209,6 @@ def _percentile_ms(ordered: list[float], part: float) -> float | None:
     if not ordered:
         return None
     return ordered[max(math.ceil(part * len(ordered)), 1) - 1] * 1000
-
-
-def _first(failed: ExceptionGroup[DemoFailed | OSError]) -> BaseException:
-    """What failed first: the rest are its consequences."""
-    error: BaseException = failed
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 async def _cancel_on_signal(scope: trio.CancelScope) -> None:

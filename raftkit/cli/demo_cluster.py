@@ -1,60 +1,83 @@
-"""The nodes of the demo in one process: real logs in real directories, a network in memory.
+"""The nodes of the demo as a group: who is up, who leads, who is killed, who is back.
 
-Laws: a node is killed by cancelling its scope: nothing is said to the others and nothing is handed over.
-After a moment its directory is opened again by a new node. What is shown of a node is what it says.
+Laws: a node is killed by leaving its context: nothing is said to the others and nothing is handed over.
+After a moment its directory is opened again by a new node, and so is that of a node that ended by itself
+where this can be repaired (`NodeEnded`); both are told.
 """
 
 from __future__ import annotations
 
 import string
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import attrs
 import trio
 
-from raftkit import DidNotHappen, MemoryNetwork, Node, Query, RaftError, open_node
-from raftkit.cli.demo_machine import Transcript
+from raftkit import MemoryNetwork
+from raftkit.cli.demo_member import (
+    Home,
+    LocalMember,
+    Member,
+    NodeEnded,
+    NodeRow,
+    Reign,
+    Unanswered,
+    open_member,
+)
 from raftkit.cli.demo_report import DemoFailed
-from raftkit.messages import LeaderElected
 
-__all__ = ["PATIENCE_SECONDS", "PAUSE_SECONDS", "Cluster", "Kill", "NodeRow"]
+__all__ = [
+    "PATIENCE_SECONDS",
+    "PAUSE_SECONDS",
+    "Cluster",
+    "InProcess",
+    "Kill",
+    "Victim",
+    "names_of",
+]
 
 DOWN_SECONDS = 1.0
-"Between the end of a killed node and its directory being opened again."
+"Between the end of a node and its directory being opened again."
 PATIENCE_SECONDS = 60.0
 "Without a leader, or without a node, for so long: the demo gives up."
 PAUSE_SECONDS = 0.02
 "Before a node is asked again."
 
+Victim = Literal["leader", "follower"]
 R = TypeVar("R")
 
 
-@attrs.frozen(kw_only=True)
-class NodeRow:
-    """What one node says of itself, for the view."""
+def names_of(size: int) -> tuple[str, ...]:
+    """What the nodes of a cluster of that size are called: a, b, c and so on."""
+    return tuple(string.ascii_lowercase[:size])
 
-    id: str
-    "Its name."
-    role: str
-    "starting, down, or what the node calls its status."
-    term: int = 0
-    "Its current term; like all that follows, of no meaning while it is not up."
-    leader: str | None = None
-    "Whom it follows."
-    commit: int = 0
-    "Its commit index."
-    applied: int = 0
-    "Index of the last entry in its state."
+
+@attrs.frozen(kw_only=True)
+class InProcess:
+    """A home for nodes in this process: real logs in real directories, a network in memory."""
+
+    directory: Path
+    "Holds one directory for each node."
+    names: tuple[str, ...]
+    network: MemoryNetwork = attrs.field(factory=MemoryNetwork)
+
+    def open(self, name: str) -> AbstractAsyncContextManager[LocalMember]:
+        """See `Home`."""
+        addresses = {it: f"memory:{it}" for it in self.names}
+        return open_member(name, addresses, self.directory / name, self.network)
 
 
 @attrs.frozen(kw_only=True)
 class Kill:
-    """The moment at which a leader ended."""
+    """The moment at which a node was ended on purpose."""
 
     node: str
     "Who."
+    victim: Victim
+    "As what."
     term: int
     "Its term."
     at: float
@@ -62,138 +85,115 @@ class Kill:
 
 
 @attrs.define(eq=False)
-class _Member:
-    """One place in the cluster: a directory, and a node while it is up."""
+class _Place:
+    """One place in the cluster: a node while it is up."""
 
     id: str
-    directory: Path
-    node: Node[Transcript] | None = None
+    member: Member | None = None
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
     "Of the node's present life."
-    was_killed: bool = False
+    has_ended: bool = False
+    "Once, at least."
 
 
 @attrs.define(eq=False)
 class Cluster:
     """Nodes that are kept alive until the demo ends."""
 
-    _directory: Path
-    "Holds one directory for each node."
-    _size: int
+    names: tuple[str, ...]
+    "Of all nodes."
+    _home: Home
+    "Where they run."
     _tell: Callable[[str], None]
     "Who shows what happens."
     leaders: dict[int, str] = attrs.field(init=False, factory=dict[int, str])
     "Term → leader, of every term in which a node knew one."
-    _members: dict[str, _Member] = attrs.field(init=False)
-    _network: MemoryNetwork = attrs.field(init=False, factory=MemoryNetwork)
+    _places: dict[str, _Place] = attrs.field(init=False)
     _news: trio.lowlevel.ParkingLot = attrs.field(init=False, factory=trio.lowlevel.ParkingLot)
     "Who waits for a node to come up, or for a leader."
 
     def __attrs_post_init__(self) -> None:
-        names = string.ascii_lowercase[: self._size]
-        self._members = {name: _Member(name, self._directory / name) for name in names}
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Of all nodes."""
-        return tuple(self._members)
+        self._places = {name: _Place(name) for name in self.names}
 
     async def keep(self, name: str) -> None:
-        """Keep one node up: open its directory again after each kill. Runs until it is cancelled."""
-        member = self._members[name]
+        """Keep one node up: open its directory again after each end. Runs until it is cancelled."""
+        place = self._places[name]
         while True:
-            with trio.CancelScope() as member.scope:
-                await self._live(member)
-            member.was_killed = True
+            try:
+                with trio.CancelScope() as place.scope:
+                    await self._live(place)
+            except NodeEnded as ended:
+                self._tell(f"{name} ended by itself: {ended}")
+            place.has_ended = True
             await trio.sleep(DOWN_SECONDS)
             self._tell(f"{name} opens its directory again")
 
-    async def near(self, home: str) -> Node[Transcript]:
+    async def near(self, home: str) -> Member:
         """The node `home`, or while it is down the next one that is up."""
-        names = self.names
-        start = names.index(home)
+        start = self.names.index(home)
         with trio.move_on_after(PATIENCE_SECONDS):
             while True:
-                for name in names[start:] + names[:start]:
-                    node = self._members[name].node
-                    if node is not None:
-                        return node
+                for name in self.names[start:] + self.names[:start]:
+                    member = self._places[name].member
+                    if member is not None:
+                        return member
                 await self._news.park()
         raise DemoFailed(f"no node came up within {PATIENCE_SECONDS:g} s")
 
-    async def ask(self, name: str, question: Query[Transcript, R]) -> R:
-        """The linearizable answer of the node `name` itself, once it is up and can give one."""
-        member, why = self._members[name], "it is down"
+    async def ask(self, name: str, question: Callable[[Member], Awaitable[R]]) -> R:
+        """The answer of the node `name` itself, once it is up and can give one."""
+        place, why = self._places[name], "it is down"
         with trio.move_on_after(PATIENCE_SECONDS):
             while True:
-                while member.node is None:
+                while place.member is None:
                     await self._news.park()
                 try:
-                    return await member.node.read(question)
-                except DidNotHappen as error:
+                    return await question(place.member)
+                except Unanswered as error:
                     why = str(error)
                 await trio.sleep(PAUSE_SECONDS)
         raise DemoFailed(f"{name} can't be read: {why}")
 
-    async def kill_leader(self) -> Kill:
-        """End the leader, at once if there is one."""
+    async def kill(self, victim: Victim) -> Kill:
+        """End the leader, or a follower, at once if there is one."""
         with trio.move_on_after(PATIENCE_SECONDS):
-            while (leader := self._leader()) is None:
+            while (row := self._find(victim)) is None:
                 await self._news.park()
-            kill = Kill(node=leader.id, term=leader.term, at=trio.current_time())
-            self._members[leader.id].scope.cancel()
-            self._tell(f"{leader.id}, leader of term {leader.term}, is killed: no goodbye")
+            kill = Kill(node=row.id, victim=victim, term=row.term, at=trio.current_time())
+            self._places[row.id].scope.cancel()
+            self._tell(f"{row.id}, {victim} of term {row.term}, is killed: no goodbye")
             return kill
-        raise DemoFailed(f"no leader to kill for {PATIENCE_SECONDS:g} s")
+        raise DemoFailed(f"no {victim} to kill for {PATIENCE_SECONDS:g} s")
 
     def rows(self) -> tuple[NodeRow, ...]:
         """What every node says now."""
-        return tuple(_row(member) for member in self._members.values())
+        return tuple(_row(place) for place in self._places.values())
 
-    def _leader(self) -> NodeRow | None:
-        """The leader of the newest term, if it is up."""
-        leading = [row for row in self.rows() if row.role == "leader"]
-        return max(leading, key=lambda row: row.term, default=None)
+    def _find(self, victim: Victim) -> NodeRow | None:
+        """The leader, or the first follower, of the newest term, if it is up."""
+        rows = [row for row in self.rows() if row.role == victim]
+        return max(rows, key=lambda row: row.term, default=None)
 
-    async def _live(self, member: _Member) -> None:
+    async def _live(self, place: _Place) -> None:
         """One life of a node."""
-        members = {name: f"memory:{name}" for name in self.names}
-        try:
-            async with open_node(
-                Transcript,
-                id=member.id,
-                members=members,
-                data_dir=member.directory,
-                transport=self._network,
-                found=self._size == 1,
-            ) as node:
-                member.node = node
-                self._news.unpark_all()
-                await self._watch(node)
-        except RaftError as error:
-            raise DemoFailed(f"node {member.id}: {error}") from error
-        finally:
-            member.node = None
-
-    async def _watch(self, node: Node[Transcript]) -> None:
-        """Note who leads, for as long as the node lives."""
-        async for event in node.events():
+        async with self._home.open(place.id) as member:
+            place.member = member
             self._news.unpark_all()
-            if isinstance(event, LeaderElected) and event.term not in self.leaders:
-                self.leaders[event.term] = event.leader
-                self._tell(f"{event.leader} leads term {event.term}")
-        await trio.sleep_forever()  # the stream ended, so the scope is about to
+            try:
+                await member.watch(self._heard)
+            finally:
+                place.member = None  # before it ends: nobody is sent to it any more
+
+    async def _heard(self, reign: Reign | None) -> None:
+        """Something happened at a node."""
+        self._news.unpark_all()
+        if reign is None or reign.leader is None or reign.term in self.leaders:
+            return
+        self.leaders[reign.term] = reign.leader
+        self._tell(f"{reign.leader} leads term {reign.term}")
 
 
-def _row(member: _Member) -> NodeRow:
-    if member.node is None:
-        return NodeRow(id=member.id, role="down" if member.was_killed else "starting")
-    now = member.node.statistics()
-    return NodeRow(
-        id=member.id,
-        role=now.status,
-        term=now.term,
-        leader=now.leader,
-        commit=now.commit_index,
-        applied=now.applied_index,
-    )
+def _row(place: _Place) -> NodeRow:
+    if place.member is None:
+        return NodeRow(id=place.id, role="down" if place.has_ended else "starting")
+    return place.member.row()

@@ -13,11 +13,19 @@ import attrs
 
 from raftkit.cli.demo_audit import Findings
 
-__all__ = ["DemoFailed", "Report"]
+__all__ = ["DemoFailed", "Report", "first_of"]
 
 
 class DemoFailed(Exception):
     """The demo can't go on; says why."""
+
+
+def first_of(failed: ExceptionGroup[Exception]) -> BaseException:
+    """What failed first: the rest are its consequences."""
+    error: BaseException = failed
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 @attrs.frozen(kw_only=True)
@@ -41,9 +49,12 @@ class Report:
     failure: str = ""
     "Why the demo could not go on; empty if it went to its end."
     kills: int = 0
-    "Leaders killed."
+    "Nodes killed on purpose."
+    victim: str = "leader"
+    "What the killed node was: leader or follower."
     failover_gap_ms: float | None = None
-    "From the kill to the first write acknowledged under the next leader."
+    """After a leader was killed: from then to the first write acknowledged under the next one.
+    After a follower was killed: the longest time without an acknowledgement since then."""
     sent_again: int = 0
     "Lines that were given to a node more than once, under one token."
     writes_per_s: float | None = None
@@ -143,10 +154,12 @@ class Report:
         if self.failover_gap_ms is not None:
             ms = f"{self.failover_gap_ms:,.0f} ms"
             gap = f"{ms} later a write was acknowledged under the next one"
+            if self.victim == "follower":
+                gap = f"writes were acknowledged with no gap above {ms} after that"
         reigns = zip(self.leaders, self.terms, strict=True)
         led = ", ".join(f"{leader} (term {term})" for leader, term in reigns)
         again = f"{_count(self.sent_again, 'open line')} sent again by token"
-        return f"the leader was killed half-way, and {gap}; {again}; leaders: {led}"
+        return f"the {self.victim} was killed half-way, and {gap}; {again}; leaders: {led}"
 
 
 def _findings_in_words(found: Findings, refused: int) -> Iterator[str]:

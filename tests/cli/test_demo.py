@@ -1,4 +1,4 @@
-"""`raftkit demo --in-process` as people run it: real processes, real files, real logs.
+"""`raftkit demo --in-process` as people run it: a real process, real files, real logs.
 
 The faults that `verified` must see are planted in the machines themselves.
 """
@@ -21,7 +21,7 @@ import pytest
 
 from raftkit import command
 from raftkit.__main__ import main
-from raftkit.cli import demo, demo_cluster
+from raftkit.cli import demo, demo_member
 from raftkit.cli.demo_machine import Transcript
 from tests.house.source import ROOT
 
@@ -120,6 +120,17 @@ def test_groups_of_other_sizes_are_verified(tmp_path: Path, nodes: int) -> None:
     assert said["failover_gap_ms"] > 0
 
 
+@pytest.mark.parametrize("victim, kills", [("follower", 1), ("none", 0)])
+def test_another_victim_or_none_is_verified(tmp_path: Path, victim: str, kills: int) -> None:
+    content = b"\n".join(b"%d" % number for number in range(100))
+
+    code, said, _ = _demo("--input", _file(tmp_path / "text", content), "--kill", victim)
+
+    assert (code, said["verified"], said["applied"], said["kills"]) == (0, True, 100, kills)
+    assert (said["failover_gap_ms"] is None) == (kills == 0)
+    assert len(said["terms"]) == 1
+
+
 def test_a_line_over_the_entry_limit_is_refused_and_the_rest_is_unharmed(tmp_path: Path) -> None:
     lines = [b"first", b"", b"\xff\xfe not text \x80", b"x" * 1_000_000, b"", b"last"]
 
@@ -167,7 +178,8 @@ def test_people_read_words_that_end_in_the_verdict(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["demo"], "--in-process"),
+        (["demo", "--kill", "everyone"], "everyone"),
+        (["demo", "--kill", "follower", "--nodes", "1"], "--kill follower: a single node has none"),
         (["demo", "--in-process", "--input", "no such file"], "no such file: No such file"),
         (["demo", "--in-process", "--input", "."], "directory"),
         (["demo", "--in-process", "--data", "README.md/x"], "README.md/x: Not a directory"),
@@ -383,9 +395,16 @@ def test_a_fault_of_the_machine_is_seen_at_the_end(
     fault: str,
     words: str,
 ) -> None:
-    monkeypatch.setattr(demo_cluster, "Transcript", machine)
+    monkeypatch.setattr(demo_member, "Transcript", machine)
     options = demo.Options(
-        input=text, nodes=3, clients=4, seconds=0, data=text.parent / "data", json=True
+        in_process=True,
+        input=text,
+        nodes=3,
+        clients=4,
+        seconds=0,
+        kill="leader",
+        data=text.parent / "data",
+        json=True,
     )
 
     code = demo.run(options)

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from raftkit.cli import demo_view
-from raftkit.cli.demo_cluster import NodeRow
+from raftkit.cli.demo_member import NodeRow
 from raftkit.cli.demo_view import PlainView, Scene, open_view, sparkline
 
 NODES = (
