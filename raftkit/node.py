@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, Final, Generic, Literal, TypeVar, overload
@@ -110,6 +110,40 @@ class Node(Generic[M]):
             return await calling.execute_once(command, within=timeout)
         chosen = None if session is NODE_SESSION else session
         return await calling.execute(command, within=timeout, token=token, session=chosen)
+
+    @overload
+    async def execute_many(
+        self: Node[S],
+        commands: Iterable[Command[S, R]],
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> list[R]: ...
+    @overload
+    async def execute_many(
+        self: Node[B],
+        commands: Iterable[bytes],
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> list[bytes]: ...
+    async def execute_many(
+        self,
+        commands: Iterable[Any],
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> list[Any]:
+        """`execute` for each of `commands`, in the node's session, without waiting between them.
+
+        Returns their results in order. They are proposed in this order, and applied in it unless the
+        leader changes meanwhile; they are no transaction: commands of others may come between, and a
+        command that is rejected or fails does not stop those behind it. Nothing is sent if one of them
+        can't be. `timeout` seconds are for all of them together.
+
+        Raises, when no more can be learnt, what `execute` would for the first, by place, that has no
+        result; a note names its place. NoQuorum and all else that says "it did not happen" is said only
+        if none of them did: where others were decided, or may have been, it is OutcomeUnknown, without a
+        token. Whoever must know about each uses `execute` with tokens.
+        """
+        return await self._server.calling.execute_many(commands, within=timeout)
 
     async def session(self, *, timeout: float = 30.0) -> Session:  # noqa: ASYNC109
         """Register a new session, whose tokens any node of the group can serve.
@@ -241,6 +275,9 @@ async def open_node(
     entry_bytes_max: int = 512 * 1024,
     sessions_max: int = 4096,
     session_idle: float = 3600.0,
+    snapshot_entries: int = 100_000,
+    snapshot_bytes: int = 64 * 1024 * 1024,
+    snapshot_elapsed: float = 0.0,
     found: bool = False,
     paranoid: bool = False,
     **unknown: object,
@@ -254,9 +291,11 @@ async def open_node(
 
     The group's settings, agreed at founding: `election_timeout` in seconds, a server draws anew between
     the two; `entry_bytes_max`, the largest command; at most `sessions_max` sessions, each kept for
-    `session_idle` seconds without use. This node's own: `heartbeat_interval` in seconds, at most half of
-    the lower election timeout; `paranoid` checks the core's invariants after every step, and that reads
-    change nothing.
+    `session_idle` seconds without use; every node writes a snapshot behind the same entries of the log,
+    after `snapshot_entries` entries, `snapshot_bytes` of their payload, or `snapshot_elapsed` seconds of
+    the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
+    `heartbeat_interval` in seconds, at most half of the lower election timeout; `paranoid` checks the
+    core's invariants after every step, and that reads change nothing.
 
     Raises ConfigError for settings that can't work, before anything is started; LogCorrupt, WrongCluster
     or StorageError if the directory can't be used; and the same, or StateMachineFailed, out of the scope
@@ -275,6 +314,9 @@ async def open_node(
         entry_bytes_max=entry_bytes_max,
         sessions_max=sessions_max,
         session_idle=session_idle,
+        snapshot_entries=snapshot_entries,
+        snapshot_bytes=snapshot_bytes,
+        snapshot_elapsed=snapshot_elapsed,
         found=found,
         paranoid=paranoid,
         threads=isinstance(data_dir, str | os.PathLike),

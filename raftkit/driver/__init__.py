@@ -16,10 +16,13 @@ applied its entry at this very node and `waiters` finds who waits for that numbe
 born. `server` holds it all together and is the only one that knows every part; `serving` gives a server
 a scope, and `guarding` one meaningful error.
 
+Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
+to write, and `watchdog` names the commands that take too long.
+
 To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
 """
 
-from raftkit.driver.events import EventStream
+from raftkit.driver.events import EventStream, NodeEvent, SlowCommand
 from raftkit.driver.explaining import Statistics, explain, statistics, status
 from raftkit.driver.guarding import open_guarded
 from raftkit.driver.planning import Plan, make_plan, refuse_unknown, refuse_unlike
@@ -30,10 +33,12 @@ from raftkit.driver.tokens import Session, Token
 
 __all__ = [
     "EventStream",
+    "NodeEvent",
     "Plan",
     "Replica",
     "Server",
     "Session",
+    "SlowCommand",
     "Statistics",
     "Token",
     "explain",

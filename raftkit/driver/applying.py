@@ -16,8 +16,10 @@ import attrs
 import outcome
 import trio
 
+from raftkit.driver.cutting import Cuts
 from raftkit.driver.replica import Replica, UnknownCommand
 from raftkit.driver.waiters import Waiters
+from raftkit.driver.watchdog import Watchdog
 from raftkit.errors import NodeClosed
 from raftkit.messages import Applied, SnapshotMeta
 from raftkit.model import Index, Run
@@ -54,12 +56,17 @@ class Applying:
     "How the loop hears of progress."
     read_snapshot: Callable[[], Awaitable[Iterable[bytes]]]
     "The newest snapshot's content."
+    watchdog: Watchdog
+    "Measures the commands."
+    cut: Callable[[], None]
+    "Called where a snapshot is due, with exactly the entries up to there applied."
     stopped: str | None = attrs.field(init=False, default=None)
     "Why nothing more is applied, though the node goes on; None while all is well."
     installs: int = attrs.field(init=False, default=0)
     "Snapshots that were installed over what was applied, since the start."
     _queue: deque[Run | SnapshotMeta] = attrs.field(init=False, factory=deque[Run | SnapshotMeta])
     "Bounded by the core: it gives out at most `apply_bytes_max` that is not reported."
+    _cuts: Cuts = attrs.field(init=False, factory=Cuts)
     _goals: list[_Goal] = attrs.field(init=False, factory=list[_Goal])
     "A heap."
     _news: trio.Event = attrs.field(init=False, factory=trio.Event)
@@ -92,6 +99,8 @@ class Applying:
             self.replica.restore(chunks)
         except UnknownCommand as error:
             self._stop(str(error))
+        else:
+            self._cuts.begin(self.applied, self.replica.elapsed_ns)
 
     async def wait_applied(self, index: Index) -> None:
         """Wait until the entry at `index` is in the state."""
@@ -119,13 +128,16 @@ class Applying:
         self._goals.clear()
 
     async def _apply(self, run: Run) -> None:
-        """Apply one run slice by slice."""
-        for start in range(run.first, run.last + 1, SLICE_ENTRIES_MAX):
-            part = run.cut(Index(start), Index(min(start + SLICE_ENTRIES_MAX - 1, run.last)))
+        """Apply one run slice by slice, and cut a snapshot behind each entry where one is due."""
+        assert run.first == self.applied + 1, "committed entries come in order, each once"
+        while self.applied < run.last:
+            start = Index(self.applied + 1)
+            part = run.cut(start, Index(min(start + SLICE_ENTRIES_MAX - 1, run.last)))
+            part, due = self._cuts.take(part, self.replica.settings)
             first_of_term = part.term != self.replica.applied_term
             unknown: UnknownCommand | None = None
             try:
-                outcomes = self.replica.apply((part,))
+                outcomes = self.replica.apply((part,), each=self.watchdog.watch(part))
             except UnknownCommand as error:
                 outcomes, unknown = error.outcomes, error
             for session, number, reply in outcomes:
@@ -134,6 +146,9 @@ class Applying:
             if unknown is not None:
                 self._stop(str(unknown))
                 return
+            self._cuts.count(part, cut=due)
+            if due:
+                self.cut()
             await trio.lowlevel.checkpoint()
 
     async def _install(self, snapshot: SnapshotMeta) -> None:

@@ -88,6 +88,10 @@ class BytesHost(Host):
             raise LocalProtocolError(f"this machine's commands are bytes, got {command!r:.60}")
         return command
 
+    def name_of(self, payload: bytes) -> str:  # noqa: ARG002 - only the machine knows
+        """See `Host`."""
+        return f"{type(self.machine).__name__}.apply"
+
     def ask(self, question: Any) -> Any:
         """See `Host`."""
         if not callable(question):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
+import outcome
 import trio
 
 from raftkit.driver.applying import Applying
@@ -28,12 +30,16 @@ from raftkit.errors import (
     NoQuorum,
     OutcomeUnknown,
     Overloaded,
+    RaftError,
     RaftInternalError,
     SessionExpired,
 )
 from raftkit.model import Kind
 
 __all__ = ["Calling"]
+
+MANY_BYTES_MAX = 4 * 1024 * 1024
+"Bytes of commands that one `execute_many` has under way, but at least one command."
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -83,6 +89,47 @@ class Calling:
                 if token or session or installs != self.applying.installs:
                     raise
 
+    async def execute_many(self, commands: Iterable[object], *, within: float) -> list[Any]:
+        """The results of `commands`, in the node's own session, sent without waiting for one another."""
+        await trio.lowlevel.checkpoint()
+        waiting = deque(
+            _Wanted(place, command, self._prepare(command, None))
+            for place, command in enumerate(commands)
+        )
+        count, results = len(waiting), dict[int, _Result]()
+        ends = trio.current_time() + within
+        while waiting and not any(map(_is_undecided, results.values())):
+            left = within if ends == math.inf else ends - trio.current_time()
+            try:
+                results |= await self._execute_some(waiting, left)
+            except DidNotHappen as error:
+                results[waiting[0].place] = outcome.Error(error)
+        return _all_of(results, count)
+
+    async def _execute_some(self, waiting: deque[_Wanted], within: float) -> dict[int, _Result]:
+        """What became of the first of `waiting`; those that did not happen in an expired session go back."""
+        own = await self._own_session(within)
+        some = _take_some(waiting, own.room)
+        calls = [_numbered(own, it.body) for it in some]
+        installs = self.applying.installs
+        for call in calls:
+            self._open(call, within)
+        results: dict[int, _Result] = {}
+        again: list[_Wanted] = []
+        for it, call, reply in zip(some, calls, await self.waiters.wait_all(calls), strict=True):
+            try:
+                results[it.place] = outcome.Value(self._result(it.command, call, reply.unwrap()))
+            except SessionExpired as error:
+                self._forget(own.id)
+                if installs == self.applying.installs:  # see `execute`
+                    again.append(it)
+                else:
+                    results[it.place] = outcome.Error(error)
+            except RaftError as error:
+                results[it.place] = outcome.Error(error)
+        waiting.extendleft(reversed(again))
+        return results
+
     async def execute_once(self, command: object, *, within: float) -> Any:
         """The command's result; sent at most once, without a session, never retried."""
         call = self._sessionless(Kind.COMMAND, self._prepare(command, None))
@@ -122,6 +169,11 @@ class Calling:
 
     async def _decide(self, call: Call, within: float) -> bytes:
         """The encoded reply to `call`, once it is applied at this node."""
+        self._open(call, within)
+        return await self.waiters.wait(call)
+
+    def _open(self, call: Call, within: float) -> None:
+        """Begin what `call` wants; to wait for it must follow at once."""
         why = self._closed or self.applying.stopped
         if why is not None:
             if not self.waiters.is_definite(call):
@@ -131,7 +183,6 @@ class Calling:
         self.forwarding.submit(call)
         self.wake()
         self._void_dropped(call.ledger)
-        return await self.waiters.wait(call)
 
     def _void_dropped(self, ledger: Session | None) -> None:
         """Close the numbers whose outcome nobody can ask for any more, by a void for each."""
@@ -185,6 +236,60 @@ class Calling:
     def _forget(self, session: int) -> None:
         if self._own is not None and self._own.id == session:
             self._own = None
+
+
+_Result = outcome.Value[Any] | outcome.Error
+"What became of one command of `execute_many`."
+
+
+@attrs.frozen
+class _Wanted:
+    """One command of `execute_many`."""
+
+    place: int
+    "Among them."
+    command: object
+    body: bytes
+    "The command's bytes."
+
+
+def _take_some(waiting: deque[_Wanted], count_max: int) -> list[_Wanted]:
+    """The first of `waiting`, at least one, that may be under way together."""
+    some = [waiting.popleft()]
+    size = len(some[0].body)
+    while waiting and len(some) < count_max and size + len(waiting[0].body) <= MANY_BYTES_MAX:
+        some.append(waiting.popleft())
+        size += len(some[-1].body)
+    return some
+
+
+def _is_undecided(result: _Result) -> bool:
+    return isinstance(result, outcome.Error) and isinstance(
+        result.error, DidNotHappen | OutcomeUnknown
+    )
+
+
+def _all_of(results: dict[int, _Result], count: int) -> list[Any]:
+    """The values in order, or the one error that may be concluded from for all `count` commands."""
+    for place in sorted(results):
+        result = results[place]
+        if isinstance(result, outcome.Value):
+            continue
+        where = f"the command at place {place} of {count}"
+        if isinstance(result.error, DidNotHappen) and _some_may_have_happened(results):
+            raise OutcomeUnknown(
+                None, f"{where} did not, others were decided: {result.error}"
+            ) from result.error
+        result.error.add_note(where)
+        raise result.error
+    return [results[place].unwrap() for place in range(count)]
+
+
+def _some_may_have_happened(results: dict[int, _Result]) -> bool:
+    return any(
+        isinstance(it, outcome.Value) or not isinstance(it.error, DidNotHappen)
+        for it in results.values()
+    )
 
 
 def _numbered(ledger: Session, body: bytes) -> Call:

@@ -12,26 +12,43 @@ import attrs
 import trio
 
 from raftkit.messages import Event
+from raftkit.model import Index
 
-__all__ = ["QUEUE_MAX", "EventStream", "Events"]
+__all__ = ["QUEUE_MAX", "EventStream", "Events", "NodeEvent", "SlowCommand"]
 
 QUEUE_MAX = 256
 "Events that one listener may leave unread before they are coalesced."
 
 
+@attrs.frozen(kw_only=True)
+class SlowCommand:
+    """Applying one command took longer than a heartbeat interval; this node did nothing else meanwhile."""
+
+    index: Index
+    "Where it stands in the log."
+    command: str
+    "What it calls, such as `Counter.add`; for a bytes machine, its `apply`, of a batch from `index` on."
+    seconds: float
+    "How long it took, by this machine's clock."
+
+
+NodeEvent = Event | SlowCommand
+"What a node's listeners hear: the core's events, and the driver's own."
+
+
 @attrs.define(eq=False)
-class EventStream(trio.abc.ReceiveChannel[Event]):
+class EventStream(trio.abc.ReceiveChannel[NodeEvent]):
     """Events since the stream was asked for. Iterate over it; close it, or let the node's end close it."""
 
     owner: Events
-    _queue: deque[Event] = attrs.field(init=False, factory=deque[Event])
+    _queue: deque[NodeEvent] = attrs.field(init=False, factory=deque[NodeEvent])
     _lot: trio.lowlevel.ParkingLot = attrs.field(init=False, factory=trio.lowlevel.ParkingLot)
     _ended: bool = attrs.field(init=False, default=False)
     _closed: bool = attrs.field(init=False, default=False)
     dropped: int = attrs.field(init=False, default=0)
     "How many events are missing from what was received so far. Set it to 0 when you have noticed."
 
-    async def receive(self) -> Event:
+    async def receive(self) -> NodeEvent:
         """The next event. Raises trio.EndOfChannel when the node has ended."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._queue:
@@ -51,7 +68,7 @@ class EventStream(trio.abc.ReceiveChannel[Event]):
         self._lot.unpark_all()
         await trio.lowlevel.checkpoint()
 
-    def put(self, event: Event) -> None:
+    def put(self, event: NodeEvent) -> None:
         """Add an event, or let it take the place of another."""
         if len(self._queue) >= QUEUE_MAX:
             same = next((it for it in self._queue if type(it) is type(event)), self._queue[0])
@@ -83,7 +100,7 @@ class Events:
             self.streams[stream] = None
         return stream
 
-    def publish(self, event: Event) -> None:
+    def publish(self, event: NodeEvent) -> None:
         """Give `event` to every listener."""
         for stream in self.streams:
             stream.put(event)

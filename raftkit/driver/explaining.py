@@ -41,6 +41,8 @@ class Statistics:
     "Highest index in its log."
     durable_index: Index
     "Its log is on its disk up to here."
+    snapshot_index: Index
+    "Last index of its newest snapshot, its own or a leader's; 0 without one."
     open_calls: int
     "Commands whose outcome is not known here, whether or not somebody waits."
     open_reads: int
@@ -74,6 +76,7 @@ def statistics(server: Server) -> Statistics:
         applied_index=server.applying.applied,
         last_index=raft.last_index if raft else Index(0),
         durable_index=raft.durable_index if raft else Index(0),
+        snapshot_index=server.snapshotting.index,
         open_calls=len(server.waiters),
         open_reads=len(server.reading),
         pending_bytes=server.forwarding.pending_bytes,

@@ -234,7 +234,7 @@ class Forwarding:
 
     def _still_wanted(self, call: Call) -> bool:
         """Whether to send `call`. An abandoned command becomes a void, so that its number can close."""
-        if call.task is not None or call.kind is Kind.VOID:
+        if call.wake is not None or call.kind is Kind.VOID:
             return True
         ledger = call.ledger
         if call.kind is Kind.COMMAND and ledger is not None and not ledger.is_held(call.number):

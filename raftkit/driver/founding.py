@@ -55,6 +55,18 @@ class Founding:
         offers = [it.founding for it in hellos if it.founding is not None and self._names_us(it)]
         return offers[0] if offers else None
 
+    def has_heard_all(self, greeting: Greeting) -> bool:
+        """Whether every peer has said what it thinks of this node.
+
+        A born peer that offers nothing and remembers nothing has not seen our hello when it said its own,
+        or will never offer anything.
+        """
+        return all(
+            it.hello is not None
+            and (it.scope == UNBORN or (it.hello.founding or it.hello.remembered) is not None)
+            for it in greeting.peers.values()
+        )
+
     def found(self, greeting: Greeting, rng: random.Random, time_ns: int) -> FoundingRecord | None:
         """The record of a new group, if all is as it must be and this node is to found it."""
         if self.missing(greeting) or self.identity.id != min(self.members):

@@ -46,6 +46,10 @@ class Host(ABC):
         """The bytes of a command behind the header. Raises what `Schema.encode` does."""
 
     @abstractmethod
+    def name_of(self, payload: bytes) -> str:
+        """What the command in an applied entry's `payload` calls, for people."""
+
+    @abstractmethod
     def ask(self, question: Any) -> Any:
         """The answer to a query, or to a callable that is lent the machine."""
 

@@ -62,6 +62,9 @@ def make_plan(
     entry_bytes_max: object,
     sessions_max: object,
     session_idle: object,
+    snapshot_entries: object,
+    snapshot_bytes: object,
+    snapshot_elapsed: object,
     found: object,
     paranoid: object,
     threads: bool,
@@ -76,6 +79,9 @@ def make_plan(
             entry_bytes_max=_count("entry_bytes_max", entry_bytes_max),
             sessions_max=_count("sessions_max", sessions_max),
             session_idle_ms=_ms("session_idle", session_idle),
+            snapshot_entries=_count("snapshot_entries", snapshot_entries, lowest=0),
+            snapshot_bytes=_count("snapshot_bytes", snapshot_bytes, lowest=0),
+            snapshot_elapsed_ms=_ms("snapshot_elapsed", snapshot_elapsed, or_zero=True),
         ),
         heartbeat_ms=_ms("heartbeat_interval", heartbeat_interval),
         tick_ms=TICK_MS,
@@ -138,12 +144,14 @@ def _address(member: object, value: object) -> str:
     return value
 
 
-def _ms(name: str, seconds: object) -> int:
-    """Seconds as whole milliseconds."""
+def _ms(name: str, seconds: object, *, or_zero: bool = False) -> int:
+    """Seconds as whole milliseconds; with `or_zero` there may be none."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         raise ConfigError(f"{name} must be a number of seconds, got {seconds!r:.80}")
-    if not 0.001 <= seconds < math.inf:
-        raise ConfigError(f"{name} must be at least 0.001 seconds and finite, got {seconds!r}")
+    if not (0.001 <= seconds < math.inf or (or_zero and seconds == 0)):
+        raise ConfigError(
+            f"{name} must be {'0 or ' if or_zero else ''}at least 0.001 seconds and finite, got {seconds!r}"
+        )
     return round(seconds * 1000)
 
 
@@ -157,9 +165,9 @@ def _bounds_ms(name: str, bounds: object) -> tuple[int, int]:
             )
 
 
-def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} must be a whole number, at least 1, got {value!r:.80}")
+def _count(name: str, value: object, *, lowest: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
+        raise ConfigError(f"{name} must be a whole number, at least {lowest}, got {value!r:.80}")
     return value
 
 

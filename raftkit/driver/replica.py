@@ -60,6 +60,10 @@ class Capture:
     "The last entry in it."
     term: Term
     "Its term."
+    time_ns: int
+    "Its stamp: see `Run`."
+    elapsed_ns: int
+    "The same."
     configuration: Configuration | None
     "The newest one applied; None before the first."
     configuration_index: Index
@@ -132,10 +136,19 @@ class Replica(Generic[AnyMachine]):
         """The newest version that the machine's code knows."""
         return self._host.newest
 
+    @property
+    def settings(self) -> Settings:
+        """Those in force when applied: of the newest configuration applied, or the defaults before it."""
+        return _DEFAULTS if self.configuration is None else self.configuration.settings
+
     # ── applying ─────────────────────────────────────────────────────────────────────────────────────
 
-    def apply(self, runs: Iterable[Run]) -> list[Outcome]:
+    def apply(
+        self, runs: Iterable[Run], *, each: Callable[[Index], None] | None = None
+    ) -> list[Outcome]:
         """Apply committed entries, which continue the log; the outcomes in order of those that have a header.
+
+        `each` is called after each command, with its index.
 
         Raises UnknownCommand at an entry that this code does not know, and StateMachineFailed when this node
         must halt: its state is then of no use.
@@ -146,7 +159,7 @@ class Replica(Generic[AnyMachine]):
             try:
                 for kind, part in _parts(run):
                     if kind is Kind.COMMAND:
-                        self._apply_commands(part, outcomes)
+                        self._apply_commands(part, outcomes, each)
                     else:
                         self._apply_other(kind, part, outcomes)
             except MalformedError as error:
@@ -158,11 +171,15 @@ class Replica(Generic[AnyMachine]):
                     self.time_ns, self.elapsed_ns = run.time_ns, run.elapsed_ns
         return outcomes
 
-    def _apply_commands(self, run: Run, outcomes: list[Outcome]) -> None:
-        bytes_max = self._settings.session_reply_bytes_max
+    def _apply_commands(
+        self, run: Run, outcomes: list[Outcome], each: Callable[[Index], None] | None
+    ) -> None:
+        bytes_max = self.settings.session_reply_bytes_max
         for outcome in self._host.apply(run, self._sessions, bytes_max, self.cluster):
             outcomes.append(outcome)
             self.applied = Index(self.applied + 1)
+            if each is not None:
+                each(self.applied)
 
     def _apply_other(self, kind: Kind, run: Run, outcomes: list[Outcome]) -> None:
         payload = run.payloads[0]
@@ -170,7 +187,7 @@ class Replica(Generic[AnyMachine]):
             case Kind.SESSION:
                 # Its header is of the asker's nonce, so that the asker recognises the answer.
                 session, seq, _ = unpack_header(payload)
-                self._sessions.register(run.first, run.elapsed_ns, self._settings)
+                self._sessions.register(run.first, run.elapsed_ns, self.settings)
                 outcomes.append((session, seq, replies.VALUE + run.first.to_bytes(8, "big")))
             case Kind.VOID:
                 session, seq, ack_below = unpack_header(payload)
@@ -185,15 +202,15 @@ class Replica(Generic[AnyMachine]):
                 raise MalformedError(f"an entry of kind {kind.name.lower()}")
         self.applied = run.first
 
-    @property
-    def _settings(self) -> Settings:
-        return _DEFAULTS if self.configuration is None else self.configuration.settings
-
     # ── commands, results and reads ──────────────────────────────────────────────────────────────────
 
     def encode(self, command: Any) -> bytes:
         """The bytes of a command that follow its header. Raises LocalProtocolError or NotYetEnabled."""
         return self._host.encode(command)
+
+    def name_of(self, payload: bytes) -> str:
+        """What the command in an applied entry's `payload` calls, for people."""
+        return self._host.name_of(payload)
 
     def result_of(self, command: object, reply: bytes, token: object = None) -> Any:
         """The value in `reply`, a fresh copy. A reply names its command, so `command` may be None.
@@ -259,6 +276,8 @@ class Replica(Generic[AnyMachine]):
         return Capture(
             index=self.applied,
             term=self.applied_term,
+            time_ns=self.time_ns,
+            elapsed_ns=self.elapsed_ns,
             configuration=self.configuration,
             configuration_index=self.configuration_index,
             header=item(header) + END,

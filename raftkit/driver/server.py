@@ -7,6 +7,7 @@ all, and every caller is answered.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -28,8 +29,10 @@ from raftkit.driver.planning import Plan
 from raftkit.driver.reading import Reading
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
+from raftkit.driver.snapshotting import Snapshotting
 from raftkit.driver.storing import Storing
 from raftkit.driver.waiters import Waiters
+from raftkit.driver.watchdog import Watchdog
 from raftkit.driver_messages import (
     DriverMessage,
     Forward,
@@ -56,8 +59,8 @@ from raftkit.messages import (
     Receive,
     Refused,
     Send,
+    SnapshotInstalled,
     SnapshotMeta,
-    SnapshotTaken,
 )
 from raftkit.model import Identity, Index, NodeId
 from raftkit.storage import Storage, Writer
@@ -67,6 +70,8 @@ __all__ = ["Server"]
 
 SPEAK_SECONDS = 2.0
 "Without a leader, before the first warning; then twice as long each time."
+HEAR_SECONDS = 1.0
+"An unborn node that is offered a group waits so long for the hellos of its other members."
 REMEMBER_SECONDS = 10.0
 "Between writes of what is remembered of peers: best effort, so rarely."
 
@@ -81,6 +86,7 @@ class Server:
     storage: Storage
     replica: Replica[Any]
     storing: Storing = attrs.field(init=False)
+    snapshotting: Snapshotting = attrs.field(init=False)
     waiters: Waiters = attrs.field(init=False, factory=Waiters)
     forwarding: Forwarding = attrs.field(init=False)
     reading: Reading = attrs.field(init=False)
@@ -103,6 +109,9 @@ class Server:
     def __attrs_post_init__(self) -> None:
         plan, record = self.plan, self.storage.record
         self.storing = Storing(self.storage, plan.threads)
+        self.snapshotting = Snapshotting(
+            replica=self.replica, storing=self.storing, report=self._put
+        )
         self.founding = Founding(
             identity=record.identity,
             members=plan.members,
@@ -134,6 +143,13 @@ class Server:
             waiters=self.waiters,
             report=self._put,
             read_snapshot=self.storing.read_snapshot,
+            watchdog=Watchdog(
+                id=plan.id,
+                limit_seconds=plan.heartbeat_ms / 1000,
+                name=self.replica.name_of,
+                publish=self.events.publish,
+            ),
+            cut=self.snapshotting.cut,
         )
         self.calling = Calling(
             replica=self.replica,
@@ -208,6 +224,7 @@ class Server:
             self._loop = loop = await self._begin(record, found, writer, nursery)
             nursery.start_soon(self._report_writes, loop, writer)
             nursery.start_soon(self.applying.run)
+            nursery.start_soon(self.snapshotting.run)
             nursery.start_soon(self._remember)
             nursery.start_soon(self._watch_clusters)
             self.links.adopt(record, loop.raft.configuration)
@@ -232,14 +249,22 @@ class Server:
         record = self.storage.record.founding
         if record is not None:
             return record, self.storage.recovered
+        greeting, adopt_at = self.links.greeting, math.inf
         while True:
             self._peers_changed = trio.Event()
-            record = self.founding.adopt(self.links.greeting) or self.founding.found(
-                self.links.greeting, self.plan.rng, self.plan.clock.wall_ns()
+            record, now = self.founding.adopt(greeting), trio.current_time()
+            if record is None or self.founding.has_heard_all(greeting):
+                adopt_at = math.inf
+            else:
+                # Who has not answered yet may remember a promise of this node.
+                adopt_at = min(adopt_at, now + HEAR_SECONDS)
+                record = record if now >= adopt_at else None
+            record = record or self.founding.found(
+                greeting, self.plan.rng, self.plan.clock.wall_ns()
             )
             if record is not None:
                 return record, await self.storing.found(record)
-            with trio.move_on_at(self.waiters.deadline()):
+            with trio.move_on_at(min(self.waiters.deadline(), adopt_at)):
                 await self._peers_changed.wait()
             self.waiters.expire(trio.current_time())
 
@@ -261,6 +286,7 @@ class Server:
         self.replica.cluster = record.scope.cluster
         if found.snapshot is not None:
             self.applying.restore(await self.storing.read_snapshot())
+            self.snapshotting.note(found.snapshot.index)
         duties = Duties(
             collect=self._collect,
             deadline=self._deadline,
@@ -303,6 +329,8 @@ class Server:
         match event:
             case LeaderElected():
                 self._leader_changed.unpark_all()
+            case SnapshotInstalled():
+                self.snapshotting.note(event.index)
             case ConfigurationChanged():
                 self.links.follow(event.configuration)
             case _:
@@ -392,9 +420,7 @@ class Server:
         """Write the state as it is now to a durable file, and let the log before it go."""
         if self.closed is not None:
             raise NodeClosed(self.closed)
-        taken = await self.storing.take_snapshot(self.replica)
-        self._put(SnapshotTaken(snapshot=taken))
-        return taken
+        return await self.snapshotting.take()
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 

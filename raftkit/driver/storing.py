@@ -1,6 +1,7 @@
 """Calls of the storage beside the writer's: founding, reading back, remembering, snapshots.
 
-Laws: one at a time, in a thread if the storage may block, so that no disk holds up the loop.
+Laws: in a thread if the storage may block, so that no disk holds up the loop. One at a time, but for a
+snapshot of this node's own, which is long in writing: followers are served meanwhile.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import attrs
 import trio
 
-from raftkit.driver.replica import Replica
+from raftkit.driver.replica import Capture
 from raftkit.driver_messages import FoundingRecord, Remembered
 from raftkit.errors import NoQuorum
 from raftkit.messages import (
@@ -41,7 +42,6 @@ class Storing:
     threads: bool
     "Whether it takes time, so that it is called in threads."
     _turn: trio.Lock = attrs.field(init=False, factory=trio.Lock)
-    _snapshotting: trio.Lock = attrs.field(init=False, factory=trio.Lock)
 
     def open_writer(self) -> AbstractAsyncContextManager[Writer]:
         """The writer of this storage; its writes may run beside the calls below."""
@@ -71,29 +71,30 @@ class Storing:
         """The newest snapshot's content. Raises LogCorrupt if it is not what was written."""
         return await self._call(lambda: list(self.storage.open_snapshot()))
 
-    async def take_snapshot(self, replica: Replica[Any]) -> SnapshotMeta:
-        """Write the replica's state as it is now to a durable file, beside applying.
+    async def take_snapshot(self, capture: Capture) -> SnapshotMeta:
+        """Encode a captured state and write it to a durable file. One at a time, but beside all others.
 
-        Raises NoQuorum while nothing was applied: there is nothing to write.
+        Raises NoQuorum if nothing was applied: there is nothing to write.
         """
-        async with self._snapshotting:
-            capture = replica.capture()
-            if capture.configuration is None:
-                raise NoQuorum("nothing is applied here yet, so there is no state to keep")
-            take = partial(
-                self.storage.take_snapshot,
-                index=capture.index,
-                term=capture.term,
-                configuration=capture.configuration,
-                configuration_index=capture.configuration_index,
-                time_ns=replica.time_ns,
-                elapsed_ns=replica.elapsed_ns,
-                content=capture,
-            )
-            return await self._call(take)
+        if capture.configuration is None:
+            raise NoQuorum("nothing is applied here yet, so there is no state to keep")
+        take = partial(
+            self.storage.take_snapshot,
+            index=capture.index,
+            term=capture.term,
+            configuration=capture.configuration,
+            configuration_index=capture.configuration_index,
+            time_ns=capture.time_ns,
+            elapsed_ns=capture.elapsed_ns,
+            content=capture,
+        )
+        return await self._run(take)
 
     async def _call(self, function: Callable[[], T]) -> T:
         async with self._turn:
-            if self.threads:
-                return await trio.to_thread.run_sync(function)
-            return function()
+            return await self._run(function)
+
+    async def _run(self, function: Callable[[], T]) -> T:
+        if self.threads:
+            return await trio.to_thread.run_sync(function)
+        return function()

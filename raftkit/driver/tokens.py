@@ -59,9 +59,14 @@ class Session:
         return self._floor
 
     @property
+    def room(self) -> int:
+        """How many more numbers may be outstanding."""
+        return OUTSTANDING_MAX - (self._next - self._floor)
+
+    @property
     def full(self) -> bool:
         """Whether all the numbers that may be outstanding are."""
-        return self._next - self._floor >= OUTSTANDING_MAX
+        return self.room <= 0
 
     def take(self) -> int:
         """A new number. Raises Overloaded when the session is full."""

@@ -110,6 +110,11 @@ class TypedHost(Host):
             )
         return self.schema.encode(command)
 
+    def name_of(self, payload: bytes) -> str:
+        """See `Host`."""
+        method, _ = self.schema.decode(payload[HEADER_BYTES:])
+        return method.where
+
     def ask(self, question: Any) -> Any:
         """See `Host`."""
         self.machine.__raft_context__ = Ownership.BEING_READ

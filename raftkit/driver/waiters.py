@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import attrs
 import outcome
@@ -52,8 +53,8 @@ class Call:
     "Whether nothing more is to be done for this call."
     queued: bool = False
     "Whether it waits to be sent."
-    task: trio.lowlevel.Task | None = None
-    "Who waits; None when nobody does, or not any more."
+    wake: Callable[[outcome.Outcome[bytes]], None] | None = None
+    "Gives the result to who waits; None when nobody does, or not any more."
     twin: Call | None = None
     "Another call of the same number."
 
@@ -64,11 +65,11 @@ class Call:
             self.ledger.count_sending(self.number, change)
 
     def answer(self, result: outcome.Outcome[bytes]) -> bool:
-        """Wake the waiting task with `result`; whether there was one."""
-        task, self.task = self.task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task, result)
-        return task is not None
+        """Give `result` to who waits; whether anybody did."""
+        wake, self.wake = self.wake, None
+        if wake is not None:
+            wake(result)
+        return wake is not None
 
 
 @attrs.define(eq=False)
@@ -106,15 +107,30 @@ class Waiters:
 
         Cancellation leaves the call behind: one that was never sent is gone at once.
         """
-        call.task = trio.lowlevel.current_task()
+        (result,) = await self.wait_all([call])
+        return result.unwrap()
+
+    async def wait_all(self, calls: Sequence[Call]) -> list[outcome.Outcome[bytes]]:
+        """What `wait` returns or raises for each of `calls`, at least one, when the last is over."""
+        assert calls
+        task, results = trio.lowlevel.current_task(), dict[int, outcome.Outcome[bytes]]()
+
+        def hear(place: int, result: outcome.Outcome[bytes]) -> None:
+            results[place] = result
+            if len(results) == len(calls):
+                trio.lowlevel.reschedule(task)
 
         def abort(_: object) -> trio.lowlevel.Abort:
-            call.task = None
-            self._leave(call)
+            for call in calls:
+                if call.wake is not None:
+                    call.wake = None
+                    self._leave(call)
             return trio.lowlevel.Abort.SUCCEEDED
 
-        reply: bytes = await trio.lowlevel.wait_task_rescheduled(abort)
-        return reply
+        for place, call in enumerate(calls):
+            call.wake = partial(hear, place)
+        await trio.lowlevel.wait_task_rescheduled(abort)
+        return [results[place] for place in range(len(calls))]
 
     def is_open(self, session: int, number: int) -> bool:
         """Whether there is a call of this number."""
@@ -147,7 +163,7 @@ class Waiters:
         """End `call` with `error`, or with OutcomeUnknown where that would be a lie."""
         if self.is_definite(call):
             call.answer(outcome.Error(error))
-        elif call.task is not None:
+        elif call.wake is not None:
             call.answer(outcome.Error(OutcomeUnknown(token_of(call), why)))
         self._leave(call)
 
@@ -159,9 +175,9 @@ class Waiters:
         """End calls whose deadline has come."""
         for timeout in list(self._by_timeout):
             calls = self._by_timeout[timeout]
-            while calls and (calls[0].task is None or calls[0].deadline <= now):
+            while calls and (calls[0].wake is None or calls[0].deadline <= now):
                 call = calls.popleft()
-                if call.task is not None:
+                if call.wake is not None:
                     error = NoQuorum(f"no leader could be asked within {timeout:g} s")
                     self.fail(call, error, f"no answer within {timeout:g} s")
             if not calls:

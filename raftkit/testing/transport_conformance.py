@@ -277,6 +277,21 @@ class TransportConformance:
 
             assert b.heard("a") == [2]
 
+    async def test_links_stand_when_a_scope_is_adopted(self) -> None:
+        """A node is born on the links over which it was told so."""
+        async with self._stations("ab") as (a, b):
+            a.endpoint.adopt(UNBORN)
+            a.endpoint.connect({"b": b.address})
+            await a.wait(linked="b")
+            await b.wait(linked="a")
+            a.endpoint.adopt(SCOPE)
+            b.say(1, "a")
+            a.say(2, "b")
+            await a.wait_heard("b", 1)
+            await b.wait_heard("a", 2)
+
+            assert a.news == [("linked", "b")]
+
     async def test_a_flood_is_dropped_not_kept(self) -> None:
         """What is sent later arrives again, and the sender never waits."""
         async with self._stations("ab") as (a, b):

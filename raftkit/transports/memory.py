@@ -186,6 +186,8 @@ class MemoryEndpoint:
     _scope: Scope = attrs.field(init=False, default=UNBORN)
     _decoder: FrameDecoder = attrs.field(init=False, factory=lambda: FrameDecoder(scope=UNBORN))
     _peers: dict[NodeId, str] = attrs.field(init=False, factory=dict[NodeId, str])
+    _refused: set[NodeId] = attrs.field(init=False, factory=set[NodeId])
+    "Peers without a link, of whom the sink knows."
     _arriving: list[_Arrival] = attrs.field(init=False, factory=list[_Arrival])
     "A heap."
     _queued_bytes: dict[_Link, int] = attrs.field(init=False, factory=dict[_Link, int])
@@ -204,9 +206,12 @@ class MemoryEndpoint:
         for other in list(self.network.endpoints.values()):
             if other is not self:
                 self.network.join(self, other)
-        for peer in self._peers:
-            if peer not in self.links:
-                self.sink.unreachable(peer, "refused")
+        absent = self._peers.keys() - self.links.keys()
+        for peer in sorted(absent - self._refused):
+            self.sink.unreachable(peer, "refused")
+        self._refused = absent
+        if absent:
+            self.retry_soon()
 
     def wants(self, other: MemoryEndpoint) -> bool:
         """Whether this end was told to connect to `other`."""

@@ -48,7 +48,7 @@ LINKS_MAX: Final = 2 * MEMBERS_MAX
 "Links, of which this node wanted none, that it tolerates."
 ACCEPT_PAUSE_SECONDS: Final = 0.1
 "After the system refused to accept, for want of files or memory."
-COMPLAIN_SECONDS: Final = 10.0
+COMPLAIN_SECONDS: Final = 60.0
 "Between two lines in the log about connections that were refused."
 
 _LIMITS: Final = Limits()
@@ -80,6 +80,8 @@ class TcpStatistics:
 class TcpTransport:
     """Connects nodes over TCP, each at its "host:port" or "[IPv6 host]:port". See `LossyTransport`.
 
+    A hello must be the first frame of each side on a link: a sink sends it when it is told `linked`.
+
     Nothing is encrypted and no name is proven, so addresses that are not loopback are refused unless
     `insecure` says that everyone on the network is trusted.
     """
@@ -106,11 +108,8 @@ class TcpTransport:
                     transport=self, identity=identity, sink=sink, nursery=nursery, listener=listener
                 )
                 nursery.start_soon(endpoint.accept)
-                try:
-                    yield endpoint
-                finally:
-                    endpoint.close()
-                    nursery.cancel_scope.cancel()
+                yield endpoint
+                nursery.cancel_scope.cancel()
 
 
 @attrs.frozen
@@ -143,7 +142,6 @@ class TcpEndpoint:
     _wanted: dict[NodeId, _Wanted] = attrs.field(init=False, factory=dict[NodeId, _Wanted])
     _scope: Scope = attrs.field(init=False, default=UNBORN)
     _counts: Counts = attrs.field(init=False, factory=Counts)
-    _closed: bool = attrs.field(init=False, default=False)
     _complained_at: float = attrs.field(init=False, default=float("-inf"))
     "In trio's time."
     _unsaid: int = attrs.field(init=False, default=0)
@@ -199,12 +197,6 @@ class TcpEndpoint:
             for link in links:
                 link.send(lane, data)
 
-    def close(self) -> None:
-        """Close every connection at once and report nothing more. Idempotent."""
-        self._closed = True
-        for link in (*self.links.values(), *self._pending):
-            link.close("closed here")
-
     # ── links that this side dials ───────────────────────────────────────────────────────────────
 
     async def _keep(self, peer: NodeId, wanted: _Wanted) -> None:
@@ -220,7 +212,7 @@ class TcpEndpoint:
                     if link.identity is not None:
                         pause = shortest
                 else:
-                    why = await self._dial(peer, wanted.address)
+                    why = await self._dial(peer, wanted)
                     if not why:
                         continue
                     if why != told:
@@ -229,17 +221,16 @@ class TcpEndpoint:
                 await trio.sleep(pause * self.transport.rng.uniform(0.5, 1.0))
                 pause = min(2 * pause, longest)
 
-    async def _dial(self, peer: NodeId, address: str) -> str:
+    async def _dial(self, peer: NodeId, wanted: _Wanted) -> str:
         """Link to `peer`, unless it was faster. Why that was not possible, or nothing."""
         try:
-            sock = await dial(address, insecure=self.transport.insecure)
+            sock = await dial(wanted.address, insecure=self.transport.insecure)
         except (OSError, ConfigError) as error:
             return "" if peer in self.links else str(error)
-        if peer in self.links:
-            sock.close()  # its own connection came meanwhile, and has not seen this one
-            return ""
-        link = self._begin(sock, peer)
-        self._link(link, peer)
+        if peer in self.links or wanted.scope.cancel_called:
+            sock.close()  # nobody there has heard of it: the peer's own connection stays, or none
+        else:
+            self._link(self._begin(sock, peer), peer)
         return ""
 
     # ── links that peers dial ────────────────────────────────────────────────────────────────────
@@ -305,21 +296,21 @@ class TcpEndpoint:
         return link
 
     async def _run(self, link: TcpLink, place: str) -> None:
-        """A connection from its first byte to the report of its end."""
+        """A connection from its first byte to the report of its end; none if the endpoint ends."""
         await link.run()
         assert link.why is not None
         self._pending.pop(link, None)
         link.ended.set()
         if link.peer is not None and self.links.get(link.peer) is link:
             del self.links[link.peer]
-            if not self._closed:
-                self.sink.unreachable(link.peer, link.why)
+            self.sink.unreachable(link.peer, link.why)
         if link.refusal not in (None, Refusal.TWICE):
             self._complain(
                 f"closed the connection with {link.peer or 'somebody'} at {place}: {link.why}"
             )
 
     def _link(self, link: TcpLink, peer: NodeId) -> None:
+        assert link.peer == peer
         self.links[peer] = link
         self.sink.linked(peer)
 

@@ -155,10 +155,9 @@ class TcpLink:
             self.close("closed here")
 
     def greet(self, identity: Identity) -> None:
-        """The peer has said who it is: from now on it may be silent."""
+        """The peer has said who it is: from now on it may be silent between frames."""
         self.peer, self.identity = identity.id, identity
         self.greeted_at = trio.current_time()
-        self._patience.deadline = float("inf")
 
     def refuse(self, refusal: Refusal, why: str) -> None:
         """Close the link for what the peer did. Counted once."""
@@ -181,6 +180,7 @@ class TcpLink:
         if self.why is not None:
             return
         if not self._blocked.is_set():
+            assert not self._rest
             self._rest = memoryview(data)
             self._flush()
         elif self._queued_bytes[lane] + len(data) <= QUEUE_BYTES_MAX[lane]:
@@ -256,7 +256,7 @@ class TcpLink:
         """Deliver every frame that is whole now."""
         self.counts.bytes_in += len(data)
         self.decoder.receive_data(data)
-        frames = 0
+        whole = False
         while self.why is None:
             try:
                 frame = self.decoder.next_frame()
@@ -265,11 +265,11 @@ class TcpLink:
                 return
             if frame is NEED_DATA:
                 break
-            frames += 1
+            whole = True
+            self.counts.frames_in += 1
             self.deliver(self, frame)
-        self.counts.frames_in += frames
         if self.identity is not None:
-            self._be_patient(whole=frames > 0)
+            self._be_patient(whole=whole)
 
     def _be_patient(self, *, whole: bool) -> None:
         """A large frame may take many reads, but not for ever: a byte a second is an attack."""

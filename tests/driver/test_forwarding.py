@@ -61,7 +61,7 @@ class Bench:
 
     def submit(self, number: int = 1, **facts: Any) -> Call:
         call = Call(session=7, number=number, payload=PAYLOAD, **facts)
-        call.task = trio.lowlevel.current_task()  # as if it waited
+        call.wake = lambda _: None  # as if somebody waited
         self.waiters.add(call, 10.0)
         self.forwarding.submit(call)
         return call
@@ -225,7 +225,7 @@ async def test_what_is_sent_at_most_once_is_not_sent_again() -> None:
 async def test_overload_ends_a_call_only_if_it_certainly_did_not_happen() -> None:
     bench = Bench()
     fresh, resent = bench.submit(1), bench.submit(2, sendings=1)
-    fresh.task = resent.task = None
+    fresh.wake = resent.wake = None
     bench.forwarding._pending.clear()
     calls = [fresh, resent]
     for call in calls:
@@ -241,7 +241,7 @@ async def test_of_refused_entries_the_largest_is_too_large() -> None:
     bench = Bench()
     small, large = bench.submit(1), bench.submit(2)
     large.payload += b"x"
-    small.task = large.task = None
+    small.wake = large.wake = None
     bench.forwarding._pending.clear()
     small.queued = large.queued = False
     small.sendings = large.sendings = 1
@@ -255,7 +255,7 @@ async def test_an_abandoned_command_is_sent_again_as_a_void() -> None:
     bench, ledger = Bench(), Session(7)
     call = bench.submit(ledger.take(), ledger=ledger)
     bench.collect()
-    call.task = None
+    call.wake = None
     bench.core.leader, bench.core.term = "c", Term(2)
     bench.collect()
 
@@ -270,7 +270,7 @@ async def test_an_abandoned_command_with_a_held_token_is_left_to_its_holder() ->
     token = ledger.token()
     call = bench.submit(token.number, ledger=ledger)
     bench.collect()
-    call.task = None
+    call.wake = None
     bench.core.leader, bench.core.term = "c", Term(2)
     bench.collect()
 

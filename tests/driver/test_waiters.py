@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import outcome
 import pytest
 import trio
 
@@ -49,6 +50,28 @@ async def test_a_call_is_answered_by_its_number() -> None:
 
     assert await ending(waiters, mine, 1.0, end) == b"mine"
     assert len(waiters) == 0
+
+
+async def test_many_calls_are_answered_in_their_order_when_the_last_is_over() -> None:
+    waiters, calls = Waiters(), [call(number) for number in (1, 2, 3)]
+    for each in calls:
+        waiters.add(each, 1.0)
+    ended: list[outcome.Outcome[bytes]] = []
+
+    async def wait() -> None:
+        ended.extend(await waiters.wait_all(calls))
+
+    refusal = NoQuorum("none")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(wait)
+        await trio.testing.wait_all_tasks_blocked()
+        waiters.resolve(7, 3, b"three")
+        waiters.fail(calls[1], refusal, "none")
+        await trio.testing.wait_all_tasks_blocked()
+        assert ended == []
+        waiters.resolve(7, 1, b"one")
+
+    assert ended == [outcome.Value(b"one"), outcome.Error(refusal), outcome.Value(b"three")]
 
 
 async def test_what_was_never_sent_did_not_happen(autojump_clock: trio.testing.MockClock) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from raftkit import LogCorrupt, NoQuorum
 from raftkit.testing import Cluster, local_cluster
 from tests.node.machines import Counter, Journal
 
-QUICK = {"election_timeout": (0.1, 0.2), "heartbeat_interval": 0.02}
+QUICK: dict[str, Any] = {"election_timeout": (0.1, 0.2), "heartbeat_interval": 0.02}
 
 
 async def write(cluster: Cluster[Journal], node: str, count: int) -> None:
@@ -76,7 +77,7 @@ async def test_a_session_survives_in_a_snapshot(autojump_clock: trio.testing.Moc
 async def test_a_follower_behind_the_log_gets_the_snapshot(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _short_tail(monkeypatch)
+    short_tail(monkeypatch)
     async with local_cluster(Journal, 3, in_memory=True) as cluster:
         await cluster.crash("c")
         await write(cluster, "a", 300)
@@ -94,7 +95,7 @@ async def test_a_follower_behind_the_log_gets_the_snapshot(
 async def test_a_waiter_is_answered_out_of_an_installed_snapshot(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _short_tail(monkeypatch)
+    short_tail(monkeypatch)
     async with local_cluster(Journal, 3, in_memory=True) as cluster:
         await write(cluster, "a", 10)
         leader = await cluster.wait_leader()
@@ -120,7 +121,7 @@ async def test_a_waiter_is_answered_out_of_an_installed_snapshot(
         assert lines[answers[0] - 1] == "through a snapshot"
 
 
-def _short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no entry behind a snapshot."""
     from raftkit.driver import server
 

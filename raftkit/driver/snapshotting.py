@@ -1,0 +1,73 @@
+"""Snapshots of this node's own state: captured at one index, encoded and written beside applying.
+
+Laws: one at a time. What is captured is held in memory until it is written, so a cut that falls due while
+one is being written is skipped; the next one is at the same index at every node all the same. A failing
+write ends the node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import trio
+
+from raftkit.driver.replica import Capture, Replica
+from raftkit.driver.storing import Storing
+from raftkit.messages import SnapshotMeta, SnapshotTaken
+from raftkit.model import Index
+
+__all__ = ["Snapshotting"]
+
+
+@attrs.define(eq=False, kw_only=True)
+class Snapshotting:
+    """Takes a node's snapshots, at cuts and when its user asks."""
+
+    replica: Replica[Any]
+    storing: Storing
+    report: Callable[[SnapshotTaken], None]
+    "How the core hears that the log before one may go."
+    index: Index = attrs.field(init=False, default=Index(0))
+    "Of the newest snapshot in storage, own or a leader's; 0 before any."
+    _turn: trio.Semaphore = attrs.field(init=False, factory=lambda: trio.Semaphore(1))
+    "Held from before a state is captured until it is written."
+    _captured: tuple[trio.MemorySendChannel[Capture], trio.MemoryReceiveChannel[Capture]] = (
+        attrs.field(init=False, factory=lambda: trio.open_memory_channel[Capture](1))
+    )
+    "From `cut` to `run`. Never full: who sends holds the turn."
+
+    def cut(self) -> None:
+        """Capture the state as it is now for `run` to write; nothing while another is being written."""
+        try:
+            self._turn.acquire_nowait()
+        except trio.WouldBlock:
+            return
+        self._captured[0].send_nowait(self.replica.capture())
+
+    async def run(self) -> None:
+        """Write what is captured at cuts, for ever. Raises StorageError, finally."""
+        async for capture in self._captured[1]:
+            try:
+                await self._write(capture)
+            finally:
+                self._turn.release()
+
+    async def take(self) -> SnapshotMeta:
+        """Write the state as it is when the snapshots before are written.
+
+        Raises NoQuorum while nothing is applied; StorageError, finally.
+        """
+        async with self._turn:
+            return await self._write(self.replica.capture())
+
+    def note(self, index: Index) -> None:
+        """There is a snapshot at `index`: taken here, found on opening, or a leader's."""
+        self.index = max(self.index, index)
+
+    async def _write(self, capture: Capture) -> SnapshotMeta:
+        taken = await self.storing.take_snapshot(capture)
+        self.note(taken.index)
+        self.report(SnapshotTaken(snapshot=taken))
+        return taken

@@ -1,0 +1,64 @@
+"""Names the commands that hold up a node: nothing is sent or heard while one runs.
+
+Laws: it measures and tells, and changes nothing that is replicated. Each is an event; the log gets a line
+at most once in `QUIET_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+
+import attrs
+
+from raftkit.driver.events import SlowCommand
+from raftkit.model import Index, Run
+
+__all__ = ["Watchdog"]
+
+QUIET_SECONDS = 60.0
+"After a warning, until the next."
+
+logger = logging.getLogger("raftkit")
+
+
+@attrs.define(eq=False, kw_only=True)
+class Watchdog:
+    """Measures each command that a node applies."""
+
+    id: str
+    "Of the node, for messages."
+    limit_seconds: float
+    "One heartbeat interval: a leader that is busy for longer is late."
+    name: Callable[[bytes], str]
+    "Says what a command's payload calls."
+    publish: Callable[[SlowCommand], None]
+    clock: Callable[[], float] = time.monotonic
+    "In seconds: of this machine, because a slow command stops trio's."
+    _warned: float = attrs.field(init=False, default=-math.inf)
+    "When the last warning was logged."
+
+    def watch(self, run: Run) -> Callable[[Index], None]:
+        """Begin to measure `run`; what comes back is to be called after each of its commands."""
+        since = self.clock()
+
+        def note(index: Index) -> None:
+            nonlocal since
+            before, since = since, self.clock()
+            if since - before > self.limit_seconds:
+                self._tell(index, self.name(run.payloads[index - run.first]), since - before)
+
+        return note
+
+    def _tell(self, index: Index, command: str, seconds: float) -> None:
+        self.publish(SlowCommand(index=index, command=command, seconds=seconds))
+        now = self.clock()
+        if now - self._warned >= QUIET_SECONDS:
+            self._warned = now
+            logger.warning(
+                "%s: the command at index %s, %s, took %.3f s, in which nothing else ran; beyond %.3f s "
+                "heartbeats are late: make it do less at once, or give this node more of a processor",
+                self.id, index, command, seconds, self.limit_seconds,
+            )  # fmt: skip

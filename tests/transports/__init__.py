@@ -1,0 +1,1 @@
+"""Transports: the conformance that all share, and what each must bear besides."""

@@ -1,0 +1,31 @@
+"""The one suite that every transport passes, over both of ours."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from raftkit.testing.transport_conformance import TransportConformance
+from raftkit.transports import LossyTransport, MemoryNetwork, TcpTransport
+from tests.transports.parts import free_addresses
+
+
+class TestMemoryNetwork(TransportConformance):
+    @pytest.fixture(autouse=True)
+    def _numbers(self) -> None:
+        self.numbers = itertools.count()
+
+    def fresh(self) -> LossyTransport:
+        return MemoryNetwork()
+
+    def addresses(self, count: int) -> list[str]:
+        return [f"memory:{next(self.numbers)}" for _ in range(count)]
+
+
+class TestTcp(TransportConformance):
+    def fresh(self) -> LossyTransport:
+        return TcpTransport()
+
+    def addresses(self, count: int) -> list[str]:
+        return free_addresses(count)
