@@ -222,7 +222,7 @@ async def test_promises_are_remembered_and_told_to_who_made_them(
         told = (1, 1)
     bench.greeting.on_unreachable("c", "closed")
     bench.greeting.on_linked("c")
-    assert bench.sent[-1][1].remembered is None  # who is it?
+    assert not bench.sent[-1][1].remembered  # who is it?
     bench.hear("c", incarnation=ord("c"))
     answer = bench.sent[-1][1].remembered
 

@@ -123,10 +123,11 @@ async def test_a_waiter_is_answered_out_of_an_installed_snapshot(
 
 def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no entry behind a snapshot."""
-    from raftkit.driver import server
+    from raftkit.config import Config
 
-    real = server.Config
-    monkeypatch.setattr(server, "Config", lambda **given: real(**given, compaction_tail_entries=0))
+    monkeypatch.setattr(
+        "raftkit.driver.server.Config", lambda **given: Config(**given, compaction_tail_entries=0)
+    )
 
 
 async def test_a_snapshot_of_nothing_is_refused(autojump_clock: trio.testing.MockClock) -> None:
