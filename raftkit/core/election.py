@@ -143,8 +143,9 @@ def take_office(state: State, role: Candidate) -> bool:
     if not quorum.won(state.configuration, role.granted | {state.identity.id}):
         return False
     first = Index(state.log.last_index + 1)
+    window = state.config.inflight_messages_max
     progress = {
-        peer: Progress(next_index=first, heard_at=state.now, moved_at=state.now)
+        peer: Progress(next_index=first, window=window, heard_at=state.now, moved_at=state.now)
         for peer in state.others
     }
     state.become(Leader(first_index=first, progress=progress, heartbeat_due=state.now))

@@ -69,6 +69,8 @@ class Progress:
     "The next entry to send."
     mode: Mode = attrs.field(factory=Probing)
     "How it is fed."
+    window: int
+    "Messages that may be in flight, if fewer than configured: what comes out of order is sent in vain."
     heard_at: int
     "Tick at which it last answered in this term; of election at first."
     moved_at: int
@@ -86,6 +88,7 @@ class Progress:
             self.match_index = index
             self.moved_at = now
             self.next_index = max(self.next_index, Index(index + 1))
+            self.window += 1
         if isinstance(self.mode, Streaming):
             self.mode.acknowledged(index)
 
@@ -94,6 +97,11 @@ class Progress:
         if isinstance(self.mode, Probing):
             self.next_index = Index(self.match_index + 1)
             self.mode = Streaming()
+
+    def narrow(self) -> None:
+        """A stream arrived with a gap, so all behind it was in vain: send less ahead, and grow again."""
+        if isinstance(self.mode, Streaming):
+            self.window = max(1, min(self.window, len(self.mode.in_flight)) // 2)
 
     def probe(self, next_index: Index, now: int) -> None:
         """Go back to one message at a time, from `next_index`."""

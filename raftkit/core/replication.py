@@ -164,6 +164,7 @@ def on_append_rejected(state: State, sender: Identity, message: AppendRejected) 
         return  # answers an earlier probe
     if isinstance(progress.mode, Snapshotting):
         return
+    progress.narrow()
     agree = state.log.last_index_of_term_up_to(message.hint_index, message.hint_term)
     agree = min(agree, Index(message.prev_index - 1))
     progress.probe(Index(max(agree, progress.match_index) + 1), state.now)
@@ -243,7 +244,7 @@ def _has_room(state: State, progress: Progress) -> bool:
         case Streaming(in_flight=in_flight, bytes_in_flight=size):
             return (
                 progress.next_index <= state.log.last_index
-                and len(in_flight) < state.config.inflight_messages_max
+                and len(in_flight) < min(progress.window, state.config.inflight_messages_max)
                 and (not in_flight or size < state.config.inflight_bytes_max)
             )
         case _:

@@ -54,7 +54,9 @@ GOOD: dict[str, Any] = {"id": "a", "members": {"a": "memory:a", "b": "memory:b"}
 async def test_what_cannot_work_is_refused(
     settings: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
-    given: dict[str, Any] = {"transport": MemoryNetwork(), "data_dir": tmp_path / "home"} | GOOD | settings
+    given: dict[str, Any] = (
+        {"transport": MemoryNetwork(), "data_dir": tmp_path / "home"} | GOOD | settings
+    )
     with pytest.raises(ConfigError, match=words) as caught:
         async with open_node(Counter, **given):
             pass

@@ -11,6 +11,7 @@ from raftkit.membership import Settings
 from raftkit.messages import (
     AppendAccepted,
     AppendEntries,
+    AppendRejected,
     Effects,
     HeartbeatReply,
     Message,
@@ -73,6 +74,23 @@ def test_window_of_messages_is_bounded() -> None:
 
     assert sent == [1, 1, 0, 0]
     assert [(it.prev_index, it.last_index) for it in entries(effects)] == [(5, 7)]
+
+
+def test_window_of_a_stream_with_a_gap_is_halved_and_grows_again() -> None:
+    """§10.2.2: what comes behind a gap is sent in vain, so less is sent ahead, and more with each success."""
+    a = leader("1 1", inflight_messages_max=8, append_bytes_max=1)
+    for _ in range(8):
+        a.propose(b"x")
+    gap = AppendRejected(term=Term(2), prev_index=Index(5), hint_index=Index(3), hint_term=Term(2))
+    a.receive("b", gap)
+    a.propose(*[b"y"] * 20)
+
+    sent = [
+        len(entries(a.receive("b", AppendAccepted(term=Term(2), index=Index(index)))))
+        for index in (4, 9, 15)
+    ]
+
+    assert sent == [5, 6, 7]
 
 
 def test_window_of_bytes_is_bounded() -> None:
