@@ -58,6 +58,7 @@ async def wait_snapshot(node: Node[Journal], index: int) -> None:
         await trio.sleep(0.001)
 
 
+@pytest.mark.accept("C-56")
 async def test_snapshots_are_the_same_bytes_at_every_node(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

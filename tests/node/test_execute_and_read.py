@@ -24,6 +24,7 @@ from raftkit.testing import local_cluster
 from tests.node.machines import Counter, Journal
 
 
+@pytest.mark.accept("C-35")
 async def test_every_node_executes_and_reads(autojump_clock: trio.testing.MockClock) -> None:
     async with local_cluster(Counter, 3, in_memory=True) as cluster:
         totals = [await node.execute(Counter.add(amount=5)) for node in cluster]

@@ -13,6 +13,7 @@ WORLDS = 12
 "Worlds of one test: small enough that a failing one is found quickly."
 
 
+@pytest.mark.accept("Q-06", "C-45", "O-07")
 @pytest.mark.slow
 @pytest.mark.parametrize("nodes", range(1, 8))
 @pytest.mark.parametrize("batch", range(3))
