@@ -1,7 +1,7 @@
 """What is true of a server at all times, and of each of its steps. Our bugs end here, not in your data.
 
 `check` looks at one state, `check_step` at two. Both cost a few comparisons and one pass over peers. On in
-every test and simulation, and in production unless `Config.paranoid` is off.
+every test and simulation, and in production with `open_node(paranoid=True)`.
 """
 
 from __future__ import annotations
