@@ -19,7 +19,6 @@ import attrs
 import trio
 
 from raftkit import StateMachine, command, open_node, query
-from raftkit.transports import TcpTransport
 
 MEMBERS = {"a": "127.0.0.1:7001", "b": "127.0.0.1:7002", "c": "127.0.0.1:7003"}
 
@@ -49,7 +48,6 @@ async def main(name: str) -> None:
         id=name,
         members=MEMBERS,
         data_dir=f"data/{name}",
-        transport=TcpTransport(),
     ) as node:
         print(f"{name}: at {MEMBERS[name]}, waiting for a leader", flush=True)
         print(f"{name}: {await node.wait_leader()} leads", flush=True)

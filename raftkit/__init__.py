@@ -69,7 +69,7 @@ from raftkit.statemachine import (
     query,
     since,
 )
-from raftkit.transports import MemoryNetwork
+from raftkit.transports import MemoryNetwork, TcpTransport
 
 __all__ = [
     "NODE_SESSION",
@@ -104,6 +104,7 @@ __all__ = [
     "StateMachineFailed",
     "Statistics",
     "StorageError",
+    "TcpTransport",
     "Token",
     "WrongCluster",
     "command",

@@ -31,12 +31,12 @@ from raftkit.driver import (
     statistics,
     status,
 )
-from raftkit.errors import LocalProtocolError, NoQuorum
+from raftkit.errors import ConfigError, LocalProtocolError, NoQuorum
 from raftkit.messages import SnapshotMeta
 from raftkit.model import Index, NodeId
 from raftkit.statemachine import BytesStateMachine, Command, Query, StateMachine
 from raftkit.storage import MemoryStorage, Storage, open_storage
-from raftkit.transports import LossyTransport
+from raftkit.transports import LossyTransport, TcpTransport
 
 __all__ = ["NODE_SESSION", "Node", "NodeSession", "open_node"]
 
@@ -268,8 +268,10 @@ async def open_node(
     *,
     id: NodeId,  # noqa: A002 - the field's name
     members: Mapping[NodeId, str],
-    transport: LossyTransport,
     data_dir: str | os.PathLike[str] | Storage | None = None,
+    listen: str | None = None,
+    insecure: bool = False,
+    transport: LossyTransport | None = None,
     election_timeout: tuple[float, float] = (0.25, 0.5),
     heartbeat_interval: float = 0.05,
     entry_bytes_max: int = 512 * 1024,
@@ -288,6 +290,11 @@ async def open_node(
     every founder; after founding, the log decides who belongs to the group. `data_dir` holds the node's
     log and identity. For tests: None keeps them in memory, and an open `Storage` is used, and closed, in
     the loop. `found=True` lets a list of one found its group; a longer list founds when all are there.
+
+    Nodes talk over TCP at the addresses of `members`, each "host:port" or "[IPv6 host]:port"; `listen` is
+    where this one listens if that is another place. Nothing is encrypted yet, so addresses beyond this
+    machine are refused unless `insecure` says that everyone on that network is trusted. `transport`
+    replaces TCP by another one.
 
     The group's settings, agreed at founding: `election_timeout` in seconds, a server draws anew between
     the two; `entry_bytes_max`, the largest command; at most `sessions_max` sessions, each kept for
@@ -321,7 +328,7 @@ async def open_node(
         paranoid=paranoid,
         threads=isinstance(data_dir, str | os.PathLike),
     )
-    refuse_unlike("transport", transport, "open_endpoint")
+    chosen = _transport(transport, listen=listen, insecure=insecure)
     replica = Replica(factory, paranoid=plan.paranoid)
     storage: Storage
     match data_dir:
@@ -332,5 +339,19 @@ async def open_node(
         case _:
             refuse_unlike("data_dir", data_dir, "recovered")
             storage = data_dir
-    async with open_server(plan, replica, storage, transport) as server:
+    async with open_server(plan, replica, storage, chosen) as server:
         yield Node(server)
+
+
+def _transport(
+    given: LossyTransport | None, *, listen: str | None, insecure: bool
+) -> LossyTransport:
+    """TCP with these settings, or what was given in its place. Raises ConfigError."""
+    if given is None:
+        return TcpTransport(listen=listen, insecure=insecure)
+    refuse_unlike("transport", given, "open_endpoint")
+    if listen is not None or insecure:
+        raise ConfigError(
+            "listen and insecure are settings of TCP: give them to the transport, or leave out transport"
+        )
+    return given

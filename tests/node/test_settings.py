@@ -49,6 +49,8 @@ GOOD: dict[str, Any] = {"id": "a", "members": {"a": "memory:a", "b": "memory:b"}
         ({"paranoid": 1}, "True or False"),
         ({"data_dir": 7}, "data_dir"),
         ({"transport": "tcp"}, "transport"),
+        ({"listen": "127.0.0.1:7001"}, "settings of TCP"),
+        ({"insecure": True}, "settings of TCP"),
     ],
 )
 async def test_what_cannot_work_is_refused(
