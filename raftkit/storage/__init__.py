@@ -18,6 +18,9 @@ it for ever, and the node restarts and reads the disk anew.
         sequence = await writer.wait_completed()
     storage.close()
 
+`inspecting` looks at such a directory, also while its node runs, and changes nothing: it is what
+`raftkit log show` and `raftkit log verify` are made of.
+
 `MemoryStorage("a")` with `InlineWriter` is the same without files or threads. The format of all files is
 in `docs/disk-format.md`; `raftkit.testing.storage_conformance` checks any other implementation.
 """

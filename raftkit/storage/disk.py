@@ -7,6 +7,7 @@ the operating system knows. OSError passes through: the floor above says what it
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -18,7 +19,7 @@ from raftkit.errors import StorageError
 __all__ = ["OsDisk", "OsFile"]
 
 _LOCK = "lock"
-_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN = os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class OsFile:
@@ -68,11 +69,16 @@ class OsFile:
 
 
 class OsDisk:
-    """The directory at `path`, made if it is missing (its parents too), readable by its owner only."""
+    """The directory at `path`, made if it is missing (its parents too), readable by its owner only.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    With `read_only` it must be there, and whatever would change it is refused with an OSError.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, read_only: bool = False) -> None:
         self._path = os.fspath(path)
-        self._make()
+        self._read_only = read_only
+        if not read_only:
+            self._make()
         self._directory = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = -1
 
@@ -83,7 +89,8 @@ class OsDisk:
 
     def create(self, name: str) -> OsFile:
         """A new empty file. Raises FileExistsError."""
-        flags = _OPEN | os.O_CREAT | os.O_EXCL
+        self._refuse_if_read_only()
+        flags = _OPEN | os.O_RDWR | os.O_CREAT | os.O_EXCL
         return OsFile(os.open(name, flags, 0o600, dir_fd=self._directory))
 
     def open(self, name: str) -> OsFile:
@@ -93,7 +100,8 @@ class OsDisk:
         that restarts must see what the device has.
         """
         # Without O_NONBLOCK, opening a FIFO would wait for ever instead of being refused.
-        descriptor = os.open(name, _OPEN | os.O_NONBLOCK, dir_fd=self._directory)
+        access = os.O_RDONLY if self._read_only else os.O_RDWR
+        descriptor = os.open(name, _OPEN | access | os.O_NONBLOCK, dir_fd=self._directory)
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             raise OSError(f"{name} is not a plain file")
@@ -103,10 +111,12 @@ class OsDisk:
 
     def rename(self, old: str, new: str) -> None:
         """Atomically give `old` the name `new`, replacing what was there."""
+        self._refuse_if_read_only()
         os.rename(old, new, src_dir_fd=self._directory, dst_dir_fd=self._directory)
 
     def remove(self, name: str) -> None:
         """Remove the name."""
+        self._refuse_if_read_only()
         os.unlink(name, dir_fd=self._directory)
 
     def names(self) -> list[str]:
@@ -123,7 +133,8 @@ class OsDisk:
         Raises StorageError naming the process that holds it. The lock dies with its holder: there are
         no stale locks to clear. (A network file system may not keep it.)
         """
-        flags = _OPEN | os.O_CREAT
+        self._refuse_if_read_only()
+        flags = _OPEN | os.O_RDWR | os.O_CREAT
         descriptor = os.open(_LOCK, flags, 0o600, dir_fd=self._directory)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -146,6 +157,10 @@ class OsDisk:
         if self._directory >= 0:
             os.close(self._directory)
             self._directory = -1
+
+    def _refuse_if_read_only(self) -> None:
+        if self._read_only:
+            raise OSError(errno.EROFS, "opened for reading only", self._path)
 
     def _make(self) -> None:
         """Make the directory, and its name durable in its parent."""

@@ -23,7 +23,7 @@ from typing import final
 import attrs
 
 from raftkit.driver_messages import FoundingRecord, Remembered
-from raftkit.errors import LocalProtocolError, LogCorrupt, StorageError, WrongCluster
+from raftkit.errors import LocalProtocolError, StorageError, WrongCluster
 from raftkit.membership import Configuration
 from raftkit.messages import PersistentState, SnapshotMeta, Write
 from raftkit.model import Identity, Index, NodeId, Run, Term
@@ -31,8 +31,8 @@ from raftkit.storage.base import Disk, IdentityRecord, fitting
 from raftkit.storage.disk import OsDisk
 from raftkit.storage.identity import Entropy, IdentityFile
 from raftkit.storage.log import Layout, Log
-from raftkit.storage.recovery import check_remains, numbers_of, recover
-from raftkit.storage.snapshots import PartialSnapshot, Snapshots, is_snapshot
+from raftkit.storage.recovery import check_remains, recover
+from raftkit.storage.snapshots import PartialSnapshot, Snapshots
 
 __all__ = ["FileStorage", "open_storage"]
 
@@ -275,10 +275,11 @@ class FileStorage:
 
         Returns what was put right.
         """
-        healed: list[str] = []
-        self._identity = IdentityFile.open(self._disk, node_id, entropy, healed)
+        self._identity = IdentityFile.open(self._disk, node_id, entropy)
+        broken = self._identity.broken
+        healed = [f"{error.path}: a bad copy was replaced by the other" for error in broken]
         if self.record.founding is None:
-            self._check_unborn()
+            check_remains(self._disk, boot=self.record.boot)
         else:
             self._recover(self.record.founding, healed)
         for name in self._disk.names():
@@ -302,17 +303,9 @@ class FileStorage:
         )
         self._log = recovery.log
         self._snapshots = Snapshots(self._disk, founding.scope)
-        self._snapshots.recover(self._log.base_index, self._log.term_at, healed)
+        broken = self._snapshots.recover(self._log.base_index, self._log.term_at)
+        healed += [f"{error.path}: a bad snapshot was passed over" for error in broken]
         recovery.heal(healed)
-
-    def _check_unborn(self) -> None:
-        """A new directory is empty; an unborn node has at most what an interrupted founding left."""
-        names = self._disk.names()
-        if self.record.boot == 0 and (numbers_of(names) or any(map(is_snapshot, names))):
-            raise LogCorrupt(
-                self._disk.path, 0, None, "there is a log, and the identity file is gone"
-            )
-        check_remains(self._disk)
 
     def _store(self, record: IdentityRecord) -> None:
         """Make `record` durable, and with it how long the log is: a cut is then noticed."""

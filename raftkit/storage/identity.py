@@ -113,6 +113,12 @@ class IdentityFile:
 
     _disk: Disk
     _copy: Copy
+    _broken: tuple[LogCorrupt, ...] = ()
+
+    @property
+    def broken(self) -> tuple[LogCorrupt, ...]:
+        """What was wrong with the other copy, if anything, when this was read."""
+        return self._broken
 
     @property
     def record(self) -> IdentityRecord:
@@ -125,26 +131,35 @@ class IdentityFile:
         return self._copy.log_end
 
     @classmethod
-    def open(cls, disk: Disk, id: NodeId, entropy: Entropy, healed: list[str]) -> IdentityFile:  # noqa: A002
-        """The identity in `disk`, not yet of this boot. Writes nothing.
+    def read(cls, disk: Disk) -> IdentityFile | None:
+        """The identity in `disk`, whoever it is; None if there is none. Writes nothing.
 
-        A directory without one is new. Raises LogCorrupt, WrongCluster, StorageError, OSError.
+        Raises LogCorrupt, StorageError, OSError.
         """
         whole, broken = _copies(disk)
         if not whole and broken:
             raise broken[0]
         if not whole:
+            return None
+        return cls(disk, max(whole, key=lambda copy: copy.sequence), tuple(broken))
+
+    @classmethod
+    def open(cls, disk: Disk, id: NodeId, entropy: Entropy) -> IdentityFile:  # noqa: A002
+        """The identity in `disk`, not yet of this boot. Writes nothing.
+
+        A directory without one is new. Raises LogCorrupt, WrongCluster, StorageError, OSError.
+        """
+        found = cls.read(disk)
+        if found is None:
             identity = Identity(id=id, incarnation=entropy() or 1)  # 0 says "not known yet"
             record = IdentityRecord(identity=identity, boot=0, nonce=0)
             return cls(disk, Copy(sequence=0, record=record))
-        newest = max(whole, key=lambda copy: copy.sequence)
-        if newest.record.identity.id != id:
+        if found.record.identity.id != id:
             raise WrongCluster(
-                f"{disk.path} belongs to node {newest.record.identity.id!r}, not to {id!r}: give this "
+                f"{disk.path} belongs to node {found.record.identity.id!r}, not to {id!r}: give this "
                 "node a directory of its own"
             )
-        healed += [f"{error.path}: a bad copy was replaced by the other" for error in broken]
-        return cls(disk, newest)
+        return found
 
     def store(self, record: IdentityRecord, log_end: Place) -> None:
         """Make `record` durable in both copies. A crash leaves the old or the new one. Raises OSError."""

@@ -17,7 +17,7 @@ from raftkit.model import Identity, Index, Run, Term
 from raftkit.storage import records, segments
 from raftkit.storage.base import Disk
 from raftkit.storage.records import Record, RecordType
-from raftkit.storage.segments import Segment, SegmentHeader
+from raftkit.storage.segments import PlacedRun, Segment, SegmentHeader
 
 __all__ = ["Layout", "Log"]
 
@@ -87,6 +87,10 @@ class Log:
 
     def runs(self, first: Index, last: Index) -> Iterator[Run]:
         """Live entries `first` to `last` as they lie on disk. Raises LogCorrupt."""
+        return (placed.run for placed in self.placed_runs(first, last))
+
+    def placed_runs(self, first: Index, last: Index) -> Iterator[PlacedRun]:
+        """The same, with where each run lies. Raises LogCorrupt."""
         assert self.base_index < first
         assert last <= self.last_index
         while first <= last:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from enum import IntEnum
 
 import attrs
@@ -42,6 +43,7 @@ __all__ = [
     "peek_size",
     "record_size",
     "run_span",
+    "search",
 ]
 
 MAGIC = b"\xa7log"
@@ -168,6 +170,17 @@ def decode(data: bytes | memoryview, at: int, *, seed: int, offset: int) -> Reco
         offset=offset,
         end=offset + size,
     )
+
+
+def search(data: bytes, start: int, *, seed: int, offset: int) -> Iterator[Record]:
+    """Intact records wherever they are from `start` on in `data`, which begins at `offset` of its segment."""
+    at = data.find(MAGIC, start)
+    while at >= 0:
+        if (offset + at) % ALIGNMENT == 0:
+            record = decode(data, at, seed=seed, offset=offset + at)
+            if record is not None:
+                yield record
+        at = data.find(MAGIC, at + 1)
 
 
 # ── bodies ───────────────────────────────────────────────────────────────────────────────────────────

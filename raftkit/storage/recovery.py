@@ -23,8 +23,9 @@ from raftkit.storage.identity import Place
 from raftkit.storage.log import Layout, Log
 from raftkit.storage.records import Record, RecordType
 from raftkit.storage.segments import PREAMBLE_SIZE, Segment, SegmentHeader
+from raftkit.storage.snapshots import is_snapshot
 
-__all__ = ["Recovery", "check_remains", "numbers_of", "recover"]
+__all__ = ["Recovery", "check_remains", "recover"]
 
 _Footer = tuple[Segment, tuple[bytes, ...], int]
 "A segment that has a successor and no whole footer, the body of that footer, and its sequence."
@@ -33,7 +34,7 @@ _TAIL = 8
 _START = 12  # a footer ends with its own start (8 bytes) and the record's checksum (4)
 
 
-def numbers_of(names: list[str]) -> list[int]:
+def _numbers_of(names: list[str]) -> list[int]:
     """The segments among the files `names`, in order."""
     return sorted(n for n in map(segments.number_of, names) if n is not None)
 
@@ -48,8 +49,8 @@ class Recovery:
     "Segments on disk, some maybe not needed any more."
     missing: list[_Footer]
     "Footers that a crash left unwritten."
-    torn: bool
-    "Whether anything lies after the last record."
+    torn: int
+    "Bytes after the last record, up to the last that is not zero: of an interrupted write."
 
     def heal(self, healed: list[str]) -> None:
         """Put right what a crash left, durably, and tell it in `healed`. Raises OSError."""
@@ -77,7 +78,7 @@ def recover(
 
     Raises LogCorrupt, WrongCluster, StorageError, OSError.
     """
-    numbers = numbers_of(disk.names())
+    numbers = _numbers_of(disk.names())
     if not numbers:
         raise LogCorrupt(disk.path, 0, None, "the node was founded, and its log is gone")
     log = Log(disk=disk, scope=scope, owner=owner, layout=layout)
@@ -95,16 +96,19 @@ def recover(
     except BaseException:
         log.close()
         raise
-    tail = bool(data[last.end :].strip(b"\0"))
-    return Recovery(log=log, numbers=numbers, missing=missing, torn=tail)
+    torn = len(data[last.end :].rstrip(b"\0"))
+    return Recovery(log=log, numbers=numbers, missing=missing, torn=torn)
 
 
-def check_remains(disk: Disk) -> None:
-    """Whether the segments of a node that was never founded are what an interrupted founding leaves.
+def check_remains(disk: Disk, *, boot: int) -> None:
+    """Whether the files of a node that was never founded are what an interrupted founding leaves.
 
-    That is nothing, or segment 1 with its head and no more. Raises LogCorrupt, StorageError.
+    That is nothing, or segment 1 with its head and no more; nothing at all where `boot` is 0, which says
+    that the directory was never opened. Raises LogCorrupt, StorageError.
     """
-    numbers = numbers_of(disk.names())
+    numbers = _numbers_of(disk.names())
+    if boot == 0 and (numbers or any(map(is_snapshot, disk.names()))):
+        raise LogCorrupt(disk.path, 0, None, "there is a log, and the identity file is gone")
     if not numbers:
         return
     detail = "there is a log, and the identity file says that the node was never founded"
@@ -184,14 +188,8 @@ def _check_tail(segment: Segment, data: bytes) -> None:
 
 def _proved(segment: Segment, data: bytes) -> bool:
     """Whether an intact record after `segment.end` says that what lies there was durable."""
-    at = data.find(records.MAGIC, segment.end)
-    while at >= 0:
-        if at % records.ALIGNMENT == 0:
-            record = records.decode(data, at, seed=segment.seed, offset=at)
-            if record is not None and record.durable > segment.end:
-                return True
-        at = data.find(records.MAGIC, at + 1)
-    return False
+    later = records.search(data, segment.end, seed=segment.seed, offset=0)
+    return any(record.durable > segment.end for record in later)
 
 
 def _torn(segment: Segment, data: bytes) -> bool:

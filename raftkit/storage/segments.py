@@ -11,7 +11,7 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 
@@ -28,6 +28,7 @@ from raftkit.storage.records import Record, RecordType
 __all__ = [
     "NO_CUT",
     "PREAMBLE_SIZE",
+    "PlacedRun",
     "Segment",
     "SegmentHeader",
     "Stretches",
@@ -200,6 +201,18 @@ class SegmentHeader:
 # ── the file ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@attrs.frozen(kw_only=True)
+class PlacedRun:
+    """Live entries, and where on disk they lie."""
+
+    path: str
+    "The segment's file."
+    offset: int
+    "Where in it their record starts."
+    run: Run
+    "The entries; the record may hold more, which are not live or were not asked for."
+
+
 @attrs.define(kw_only=True)
 class Segment:
     """A segment's file, open."""
@@ -307,10 +320,11 @@ class Segment:
         self.stretches.cut(first)
         self.contiguous = False
 
-    def runs(self, position: int, first: Index, last: Index) -> Iterator[Run]:
+    def runs(self, position: int, first: Index, last: Index) -> Iterator[PlacedRun]:
         """Live entries `first` to `last`, all in the stretch `position`. Raises LogCorrupt."""
         expected = first
-        for record in self._records(self.stretches.offsets[position], first):
+        offset = self.stretches.offsets[position]
+        for record in self.records(offset, lambda: expected):  # noqa: B023 - as it is by then
             if record.type is not RecordType.RUN:
                 continue
             try:
@@ -325,13 +339,16 @@ class Segment:
                     self.path, record.offset, expected, f"entry {start} comes too soon"
                 )
             end = min(end, last)
-            yield run.cut(expected, end)
+            yield PlacedRun(path=self.path, offset=record.offset, run=run.cut(expected, end))
             expected = Index(end + 1)
             if end == last:
                 return
 
-    def _records(self, offset: int, index: Index) -> Iterator[Record]:
-        """Records from `offset` on; a bad one raises LogCorrupt that names `index`."""
+    def records(self, offset: int, index: Callable[[], Index | None]) -> Iterator[Record]:
+        """Records from `offset` on, without end; a bad one raises LogCorrupt.
+
+        The error names what `index` gives then: the entry that is sought there.
+        """
         window, start = b"", offset
         while True:
             record = records.decode(window, offset - start, seed=self.seed, offset=offset)
@@ -340,7 +357,9 @@ class Segment:
                 window = self.file.read_at(start, self._window(offset))
                 record = records.decode(window, 0, seed=self.seed, offset=offset)
             if record is None:
-                raise LogCorrupt(self.path, offset, index, "the record does not match its checksum")
+                raise LogCorrupt(
+                    self.path, offset, index(), "the record does not match its checksum"
+                )
             yield record
             offset = record.end
 

@@ -148,22 +148,27 @@ class Snapshots:
         """The newest whole one."""
         return self._files[-1].meta if self._files else None
 
+    @property
+    def adopted(self) -> tuple[SnapshotMeta, ...]:
+        """All that are whole and that the log joins, oldest first."""
+        return tuple(each.meta for each in self._files)
+
     # ── opening ──────────────────────────────────────────────────────────────────────────────────────
 
     def recover(
-        self, base: Index, term_at: Callable[[Index], Term | None], healed: list[str]
-    ) -> None:
+        self, base: Index, term_at: Callable[[Index], Term | None]
+    ) -> tuple[LogCorrupt, ...]:
         """Adopt the whole snapshots that the log joins. The others go when a next one is durable.
 
-        Raises LogCorrupt if the log needs one and has none. Changes nothing on disk.
+        Returns what is wrong with those that are not whole, newest first. Raises LogCorrupt if the log
+        needs one and has none. Changes nothing on disk.
         """
-        broken: LogCorrupt | None = None
+        broken: list[LogCorrupt] = []
         for name in reversed([n for n in self._disk.names() if is_snapshot(n)]):
             try:
                 found = self._open(name)
             except LogCorrupt as error:
-                broken = broken or error
-                healed.append(f"{error.path}: a bad snapshot was passed over")
+                broken.append(error)
                 continue
             if term_at(found.meta.index) == found.meta.term:
                 self._files.insert(0, found)
@@ -171,9 +176,9 @@ class Snapshots:
                 found.file.close()
         if base > 0 and not self._files:
             path = f"{self._disk.path}/{name_of(base)}"
-            raise broken or LogCorrupt(
-                path, 0, base, "the log begins after this, and it is missing"
-            )
+            missing = LogCorrupt(path, 0, base, "the log begins after this, and it is missing")
+            raise next(iter(broken), missing)
+        return tuple(broken)
 
     def _open(self, name: str) -> SnapshotFile:
         """The snapshot in the file `name`, its content verified. Raises LogCorrupt, WrongCluster."""
