@@ -55,6 +55,7 @@ from raftkit.errors import (
     RemoteProtocolError,
     SessionExpired,
     StateMachineFailed,
+    StateUnwritable,
     StorageError,
     WrongCluster,
 )
@@ -102,6 +103,7 @@ __all__ = [
     "SessionExpired",
     "StateMachine",
     "StateMachineFailed",
+    "StateUnwritable",
     "Statistics",
     "StorageError",
     "TcpTransport",

@@ -26,6 +26,7 @@ __all__ = [
     "RemoteProtocolError",
     "SessionExpired",
     "StateMachineFailed",
+    "StateUnwritable",
     "StorageError",
     "WrongCluster",
 ]
@@ -149,6 +150,22 @@ class WrongCluster(NodeFailed):
 
 class StateMachineFailed(NodeFailed):
     """Applying met this node's own trouble (memory, stack, disk), not the command's."""
+
+
+class StateUnwritable(RaftError):
+    """The machine holds what can't be written, so there is no snapshot. Nothing is lost: the node goes on.
+
+    It keeps its log from the snapshot before. Mend the state by a command; the next snapshot is then whole.
+    """
+
+    def __init__(self, index: int, where: str, why: str) -> None:
+        super().__init__(
+            f"the state at index {index} can't be written: {where}: {why}; an earlier command did this: send "
+            "one that mends it, the log is kept until then"
+        )
+        self.index = index
+        self.where = where
+        self.why = why
 
 
 class RaftInternalError(RaftError):

@@ -421,6 +421,14 @@ class Barred:
     "In words, for status and events."
 
 
+@attrs.frozen(kw_only=True)
+class Unfit:
+    """This node can't apply what is committed, so it may not lead; it votes and acknowledges. For good."""
+
+    reason: str
+    "In words."
+
+
 Input = (
     Tick
     | Receive
@@ -433,6 +441,7 @@ Input = (
     | SnapshotTaken
     | PeerUnreachable
     | Barred
+    | Unfit
 )
 "Everything that can happen to a core."
 
@@ -564,10 +573,10 @@ class ConfigurationChanged:
 
 @attrs.frozen(kw_only=True)
 class ClockStepRefused:
-    """The wall clock jumped and stamps don't follow it."""
+    """A leader's wall clock jumped, or stands apart from the voters' clocks: stamps don't follow it."""
 
     step_ms: int
-    "How far, against the monotonic clock."
+    "How far, against its monotonic clock, or against the median of the voters' wall clocks."
 
 
 @attrs.frozen(kw_only=True)

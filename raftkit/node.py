@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from enum import Enum
 from typing import Any, Final, Generic, Literal, TypeVar, overload
 
+import attrs
 import trio
 
 from raftkit.driver import (
@@ -25,6 +26,7 @@ from raftkit.driver import (
     Token,
     explain,
     make_plan,
+    open_local_socket,
     open_server,
     refuse_unknown,
     refuse_unlike,
@@ -256,8 +258,8 @@ class Node(Generic[M]):
     async def snapshot(self) -> SnapshotMeta:
         """Write this node's state to a durable file now, so that the log before it can go.
 
-        Raises NoQuorum while nothing is applied, NodeClosed at the end of the node, and StorageError,
-        after which the node's scope ends too.
+        Raises NoQuorum while nothing is applied, StateUnwritable if the machine holds what can't be
+        written, NodeClosed at the end of the node, and StorageError, after which the node's scope ends too.
         """
         return await self._server.snapshot()
 
@@ -288,8 +290,9 @@ async def open_node(
 
     `factory` makes a machine at index 0: a class, a partial, a lambda. `members` gives the address of
     every founder; after founding, the log decides who belongs to the group. `data_dir` holds the node's
-    log and identity. For tests: None keeps them in memory, and an open `Storage` is used, and closed, in
-    the loop. `found=True` lets a list of one found its group; a longer list founds when all are there.
+    log and identity, and a socket at which `raftkit status` asks it. For tests: None keeps them in memory,
+    and an open `Storage` is used, and closed, in the loop. `found=True` lets a list of one found its group;
+    a longer list founds when all are there.
 
     Nodes talk over TCP at the addresses of `members`, each "host:port" or "[IPv6 host]:port"; `listen` is
     where this one listens if that is another place. Nothing is encrypted yet, so addresses beyond this
@@ -302,7 +305,8 @@ async def open_node(
     after `snapshot_entries` entries, `snapshot_bytes` of their payload, or `snapshot_elapsed` seconds of
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
     `heartbeat_interval` in seconds, at most half of the lower election timeout; `paranoid` checks the
-    core's invariants after every step, and that reads change nothing.
+    core's invariants after every step, that reads change nothing, and that commands leave a state
+    that can be written.
 
     Raises ConfigError for settings that can't work, before anything is started; LogCorrupt, WrongCluster
     or StorageError if the directory can't be used; and the same, or StateMachineFailed, out of the scope
@@ -340,7 +344,12 @@ async def open_node(
             refuse_unlike("data_dir", data_dir, "recovered")
             storage = data_dir
     async with open_server(plan, replica, storage, chosen) as server:
-        yield Node(server)
+        if not isinstance(data_dir, str | os.PathLike):
+            yield Node(server)
+            return
+        questions = {"status": lambda: attrs.asdict(statistics(server))}
+        async with open_local_socket(data_dir, questions):
+            yield Node(server)
 
 
 def _transport(

@@ -1,13 +1,18 @@
 """Heartbeats, and what silence means: a leader that no majority answers stops leading (§6.2).
 
+So does one that is unfit to lead, as soon as another can.
+
 Laws: a heartbeat claims nothing about a follower's log, so one serves all. Rounds only grow within a
 leadership; an answer to a round proves contact after that round was sent, however late it comes.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from raftkit.core import quorum
-from raftkit.core.progress import Streaming
+from raftkit.core.progress import Progress, Streaming
+from raftkit.core.stamps import hear_clock
 from raftkit.core.state import Follower, Leader, State
 from raftkit.messages import Heartbeat, HeartbeatReply, PeerUnreachable
 from raftkit.model import Identity, Index
@@ -18,6 +23,7 @@ __all__ = [
     "on_heartbeat",
     "on_heartbeat_reply",
     "on_peer_unreachable",
+    "resign",
     "step_down",
 ]
 
@@ -40,7 +46,10 @@ def on_heartbeat_reply(state: State, sender: Identity, message: HeartbeatReply) 
         state.misbehaved(sender, "answers what was never sent")
         return
     progress.heard_at = state.now
-    progress.round = max(progress.round, message.round)
+    if message.round > progress.round:
+        # An answer to an earlier round may have been long on its way, and its clock with it.
+        hear_clock(state, state.role, sender.id, message.wall_ns)
+        progress.round = message.round
     progress.acknowledge(message.index, state.now)
     progress.revive(message.index, state.now, state.config.ticks(state.config.retry_ms))
 
@@ -96,16 +105,37 @@ def beat(state: State, leader: Leader) -> bool:
 
 def announce_commit(state: State, leader: Leader) -> bool:
     """Tell nodes with waiters of a commit at once; the others learn it with the next message."""
-    eager = [
-        peer
-        for peer, progress in leader.progress.items()
-        if progress.told_commit < min(progress.awaits, state.commit_index)
-    ]
-    for peer in eager:
+    return _tell_commit(
+        state,
+        leader,
+        lambda progress: progress.told_commit < min(progress.awaits, state.commit_index),
+    )
+
+
+def resign(state: State, leader: Leader) -> bool:
+    """An unfit leader stops when another voter holds its whole log, and so can be elected (§3.6.1).
+
+    It takes no proposals meanwhile, so that comes. If nobody can be reached, `step_down` is for it.
+    """
+    if state.unfit is None:
+        return False
+    last = state.log.last_index
+    voters = state.other_voters
+    if voters and not any(leader.progress[voter].match_index == last for voter in voters):
+        return False
+    # Nobody else can say what is committed before the next leader's no-op is.
+    _tell_commit(state, leader, lambda progress: progress.told_commit < state.commit_index)
+    state.become(Follower())
+    return True
+
+
+def _tell_commit(state: State, leader: Leader, wants: Callable[[Progress], bool]) -> bool:
+    told = [peer for peer, progress in leader.progress.items() if wants(progress)]
+    for peer in told:
         leader.progress[peer].told_commit = state.commit_index
-    if eager:
-        state.out.send(_heartbeat(state, leader), *eager)
-    return bool(eager)
+    if told:
+        state.out.send(_heartbeat(state, leader), *told)
+    return bool(told)
 
 
 def _heartbeat(state: State, leader: Leader) -> Heartbeat:

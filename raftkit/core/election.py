@@ -148,8 +148,14 @@ def take_office(state: State, role: Candidate) -> bool:
         peer: Progress(next_index=first, window=window, heard_at=state.now, moved_at=state.now)
         for peer in state.others
     }
-    state.become(Leader(first_index=first, progress=progress, heartbeat_due=state.now))
-    state.stamped_at = None
+    state.become(
+        Leader(
+            first_index=first,
+            progress=progress,
+            heartbeat_due=state.now,
+            stamped_at=(state.wall_ns, state.monotonic_ns),
+        )
+    )
     time_ns, elapsed_ns = stamp(state)
     state.append(
         Run(

@@ -55,6 +55,10 @@ def check(state: State) -> None:
     assert durability.truncated_from is None, "a step issues all that it changed"
     assert state.snapshot is None or state.snapshot.index >= log.base_index
     assert state.snapshot is not None or log.base_index == 0
+    if state.unfit is not None:
+        assert not isinstance(state.role, PreCandidate | Candidate), (
+            "who is unfit does not campaign"
+        )
     _check_configurations(state)
     match state.role:
         case Leader():

@@ -2,11 +2,13 @@
 
 Laws: match_index is proven in this term and never decreases; match_index < next_index <= last + 1. One
 probe is in flight at most; a stream has a bounded window; what is lost is found by time, never by count.
+Time is only a suspicion, for a slow disk looks the same: so a follower is asked, not sent everything again.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import assert_never
 
 import attrs
 
@@ -55,8 +57,20 @@ class Snapshotting:
     asked: bool = False
     "The chunk at `offset` is being read or is on its way."
 
+    moved_at: int
+    "Tick at which it last got further, or at which this began."
+    pause: int = 0
+    "Twice the ticks that the chunk before took: until then this one is taken to be written."
+
+    def advance(self, offset: int, now: int) -> None:
+        """The follower has got as far as `offset`, so another chunk may go."""
+        self.pause = 2 * (now - self.moved_at)
+        self.offset, self.asked, self.moved_at = offset, False, now
+
 
 Mode = Probing | Streaming | Snapshotting
+_PAUSE_MAX = 5
+"A chunk is given at most so many retry pauses: what took longest may have been a broken link."
 
 
 @attrs.define(kw_only=True)
@@ -74,7 +88,9 @@ class Progress:
     heard_at: int
     "Tick at which it last answered in this term; of election at first."
     moved_at: int
-    "Tick at which it last got further, or was last sent something anew."
+    "Tick at which it last got further, or was last sent something anew, or asked."
+    doubted: bool = False
+    "Nothing moved for long: ask it, with a message without entries, whether it has what it was sent."
     round: int = 0
     "The highest round of heartbeats that it answered."
     awaits: Index = Index(0)
@@ -111,15 +127,20 @@ class Progress:
         self.moved_at = now
 
     def revive(self, index: Index, now: int, retry_ticks: int) -> None:
-        """The follower answers, so what stood still for `retry_ticks` was lost on the way.
+        """The follower answers, so what stood still for `retry_ticks` was lost, or is not durable there yet.
 
         `index` is what it can prove equal now. Below `match_index` it has restarted, and forgotten what was
         proven: it commits nothing before it hears of it again.
         """
-        if now - self.moved_at < retry_ticks:
-            return
-        if not isinstance(self.mode, Streaming):
-            self.mode.asked = False
-            self.moved_at = now
-        elif self.mode.in_flight or index < self.match_index:
-            self.probe(Index(self.match_index + 1), now)
+        still = now - self.moved_at
+        match self.mode:
+            case Streaming(in_flight=in_flight) if not in_flight and index >= self.match_index:
+                pass  # it has everything
+            case Probing() | Streaming():
+                if still >= retry_ticks:
+                    self.doubted, self.moved_at = True, now
+            case Snapshotting() as mode:
+                if still >= max(retry_ticks, min(mode.pause, _PAUSE_MAX * retry_ticks)):
+                    mode.asked, self.moved_at = False, now
+            case _:
+                assert_never(self.mode)

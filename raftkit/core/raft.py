@@ -17,6 +17,7 @@ from raftkit.core import contact, election, invariants, reads, replication, snap
 from raftkit.core.durability import Durability
 from raftkit.core.log import Log
 from raftkit.core.outbox import Outbox
+from raftkit.core.stamps import elapsed_at
 from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, Role, State
 from raftkit.errors import LocalProtocolError
 from raftkit.membership import Configuration
@@ -47,6 +48,7 @@ from raftkit.messages import (
     SnapshotReply,
     SnapshotTaken,
     Tick,
+    Unfit,
     VoteReply,
     VoteRequest,
     Write,
@@ -92,6 +94,8 @@ RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
         snapshots.read_next_chunks,
         # After entries, which carry the commit index to most.
         contact.announce_commit,
+        # Last, with all said that a leader has to say.
+        contact.resign,
     ),
 }
 "Conclusions of each role, in order, until none changes anything: conditions of Figure 2, not events."
@@ -166,6 +170,16 @@ class Raft:
     def configuration(self) -> Configuration:
         """The configuration in force."""
         return self.state.configuration
+
+    @property
+    def configuration_index(self) -> Index:
+        """Where it stands in the log."""
+        return self.state.configurations[-1][0]
+
+    def elapsed_at(self, monotonic_ns: int) -> int | None:
+        """The `elapsed_ns` of an entry made when the monotonic clock reads so; None if this doesn't lead."""
+        leader = self.state.role
+        return elapsed_at(self.state, leader, monotonic_ns) if isinstance(leader, Leader) else None
 
     def peers(self) -> tuple[PeerStatus, ...]:
         """The other members as this leader sees them; empty at a server that doesn't lead."""
@@ -302,6 +316,12 @@ def _on_barred(state: State, barred: Barred) -> None:
         state.become(Follower())
 
 
+def _on_unfit(state: State, unfit: Unfit) -> None:
+    state.unfit = unfit.reason
+    if isinstance(state.role, PreCandidate | Candidate):
+        state.become(Follower())
+
+
 LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     Propose: replication.on_propose,
     Read: reads.on_read,
@@ -312,6 +332,7 @@ LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     SnapshotTaken: snapshots.on_snapshot_taken,
     PeerUnreachable: contact.on_peer_unreachable,
     Barred: _on_barred,
+    Unfit: _on_unfit,
 }
 "What the driver reports, and what its callers ask."
 

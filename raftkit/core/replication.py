@@ -72,8 +72,8 @@ def on_propose(state: State, propose: Propose) -> None:
 def _refusal(state: State, propose: Propose) -> Refusal | None:
     assert propose.payloads
     assert propose.kinds is None or not {Kind.NOOP, Kind.CONFIGURATION} & set(propose.kinds)
-    if not isinstance(state.role, Leader):
-        return Refusal.NOT_LEADER
+    if not isinstance(state.role, Leader) or state.unfit is not None:
+        return Refusal.NOT_LEADER  # an unfit one is about to resign
     sizes = [len(payload) for payload in propose.payloads]
     if max(sizes) > state.configuration.settings.entry_bytes_max:
         return Refusal.TOO_LARGE
@@ -203,8 +203,10 @@ def advance_commit(state: State, leader: Leader) -> bool:
 def feed_followers(state: State, leader: Leader) -> bool:
     """Send each follower what it lacks, as far as its window allows; what is the same, once for all."""
     batches: dict[Index, tuple[AppendEntries, list[NodeId]]] = {}
+    asked = False
     for peer, progress in leader.progress.items():
         _choose_mode(state, progress)
+        asked |= _ask(state, peer, progress)
         while _has_room(state, progress):
             at = progress.next_index
             if at not in batches:
@@ -218,7 +220,19 @@ def feed_followers(state: State, leader: Leader) -> bool:
     for _, (message, targets) in sorted(batches.items()):
         state.out.send(message, *targets)
     leader.fetched.clear()
-    return bool(batches)
+    return asked or bool(batches)
+
+
+def _ask(state: State, peer: NodeId, progress: Progress) -> bool:
+    """Ask a doubted follower whether it has what it was sent: it refuses if not, and says what it has.
+
+    If it has, it is only not durable there yet, and would drop what is sent again.
+    """
+    doubted, progress.doubted = progress.doubted, False
+    if not doubted or isinstance(progress.mode, Snapshotting):
+        return False
+    state.out.send(_message(state, progress.next_index, ()), peer)
+    return True
 
 
 def _choose_mode(state: State, progress: Progress) -> None:
@@ -227,13 +241,13 @@ def _choose_mode(state: State, progress: Progress) -> None:
         if progress.next_index > state.log.base_index:
             return
         assert state.snapshot is not None, "what is compacted is in a snapshot"
-        progress.mode = Snapshotting(snapshot=state.snapshot)
+        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)
         progress.moved_at = state.now
     elif progress.match_index >= state.log.base_index:
         progress.probe(Index(progress.match_index + 1), state.now)
     elif progress.mode.snapshot.index <= progress.match_index:
         assert state.snapshot is not None
-        progress.mode = Snapshotting(snapshot=state.snapshot)
+        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)
 
 
 def _has_room(state: State, progress: Progress) -> bool:
@@ -254,9 +268,6 @@ def _has_room(state: State, progress: Progress) -> bool:
 def _append_entries(state: State, leader: Leader, first: Index) -> AppendEntries | None:
     """The message that begins at `first`; None while storage is asked for its entries."""
     log = state.log
-    prev = Index(first - 1)
-    prev_term = log.term(prev)
-    assert prev_term is not None
     if first > log.last_index:
         runs: tuple[Run, ...] = ()
     elif first >= log.first_held:
@@ -273,6 +284,13 @@ def _append_entries(state: State, leader: Leader, first: Index) -> AppendEntries
                 Fetch(first=first, last=last, bytes_max=state.config.append_bytes_max)
             )
         return None
+    return _message(state, first, runs)
+
+
+def _message(state: State, first: Index, runs: tuple[Run, ...]) -> AppendEntries:
+    prev = Index(first - 1)
+    prev_term = state.log.term(prev)
+    assert prev_term is not None
     return AppendEntries(
         term=state.current_term,
         prev_index=prev,

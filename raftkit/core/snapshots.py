@@ -86,7 +86,7 @@ def on_snapshot_read(state: State, read: SnapshotRead) -> None:
     if read.data is None:
         # A newer one has taken its place on disk.
         assert state.snapshot is not None
-        progress.mode = Snapshotting(snapshot=state.snapshot)
+        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)
     elif mode.offset == request.offset:
         progress.moved_at = state.now
         state.out.send(
@@ -122,8 +122,7 @@ def _continue(state: State, progress: Progress, message: SnapshotReply) -> None:
         and mode.offset != message.offset <= mode.snapshot.size
     ):
         # Not an answer heard before: so duplicated answers don't multiply chunks.
-        mode.offset = message.offset
-        mode.asked = False
+        mode.advance(message.offset, state.now)
         progress.moved_at = state.now
 
 

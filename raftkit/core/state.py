@@ -99,6 +99,12 @@ class Leader:
     "The last round of heartbeats sent."
     heartbeat_due: int
     "The tick of the next round."
+    stamped_at: tuple[int, int]
+    "(wall_ns, monotonic_ns) at its last stamp, or when it took office."
+    clocks: dict[NodeId, int] = attrs.field(factory=dict[NodeId, int])
+    "What each peer's wall clock read when it was heard last, minus the monotonic clock here then."
+    correction_ns: int | None = None
+    "Added to its wall clock for stamps. None: not judged yet, so time goes on by the monotonic clock."
     reads_waiting: dict[tuple[NodeId, int], None] = attrs.field(
         factory=dict[tuple[NodeId, int], None]
     )
@@ -136,7 +142,7 @@ TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
         (Candidate, Leader),  # a quorum voted for it
         (Candidate, PreCandidate),  # timed out: ask again before the next term
         (Candidate, Follower),  # heard the winner, or a later term
-        (Leader, Follower),  # a later term, or no majority answers
+        (Leader, Follower),  # a later term, no majority answers, or unfit to lead
     }
 )
 "Figure 3.3, with pre-vote between follower and candidate."
@@ -202,14 +208,14 @@ class State:
     "Wall clock of the last tick."
     monotonic_ns: int = 0
     "Monotonic clock of the last tick."
-    stamped_at: tuple[int, int] | None = None
-    "(wall_ns, monotonic_ns) at this leader's last stamp. None: not stamped in this leadership."
     heard_leader_at: int | None = None
     "Tick at which a leader was last heard, or an election stood: others' campaigns wait (§4.2.3)."
     election_deadline: int
     "Campaign at this tick unless a leader is heard before."
     barred: str | None = None
     "Why this node may not vote, campaign or acknowledge; None if it may."
+    unfit: str | None = None
+    "Why this node may vote and acknowledge, but not campaign or lead; None if it may."
     reception: Reception | None = None
     "The snapshot being received, if any."
     installing: tuple[int, SnapshotMeta] | None = None
@@ -253,10 +259,11 @@ class State:
 
     @property
     def may_campaign(self) -> bool:
-        """Whether this server is a voter in good standing."""
+        """Whether this server is a voter in good standing, and fit to lead."""
         configuration = self.configuration
         return (
             self.barred is None
+            and self.unfit is None
             and configuration.votes(self.identity.id)
             and configuration.knows(self.identity)
         )

@@ -16,12 +16,11 @@ import attrs
 import outcome
 import trio
 
-from raftkit.driver.cutting import Cuts
 from raftkit.driver.replica import Replica, UnknownCommand
 from raftkit.driver.waiters import Waiters
 from raftkit.driver.watchdog import Watchdog
-from raftkit.errors import NodeClosed
-from raftkit.messages import Applied, SnapshotMeta
+from raftkit.errors import DidNotHappen, NodeClosed
+from raftkit.messages import Applied, SnapshotMeta, Unfit
 from raftkit.model import Index, Run
 
 __all__ = ["Applying"]
@@ -52,8 +51,8 @@ class Applying:
     "Machine, sessions, log time."
     id: str
     waiters: Waiters
-    report: Callable[[Applied], None]
-    "How the loop hears of progress."
+    report: Callable[[Applied | Unfit], None]
+    "How the loop hears of progress, and that there will be none."
     read_snapshot: Callable[[], Awaitable[Iterable[bytes]]]
     "The newest snapshot's content."
     watchdog: Watchdog
@@ -66,7 +65,6 @@ class Applying:
     "Snapshots that were installed over what was applied, since the start."
     _queue: deque[Run | SnapshotMeta] = attrs.field(init=False, factory=deque[Run | SnapshotMeta])
     "Bounded by the core: it gives out at most `apply_bytes_max` that is not reported."
-    _cuts: Cuts = attrs.field(init=False, factory=Cuts)
     _goals: list[_Goal] = attrs.field(init=False, factory=list[_Goal])
     "A heap."
     _news: trio.Event = attrs.field(init=False, factory=trio.Event)
@@ -99,8 +97,6 @@ class Applying:
             self.replica.restore(chunks)
         except UnknownCommand as error:
             self._stop(str(error))
-        else:
-            self._cuts.begin(self.applied, self.replica.elapsed_ns)
 
     async def wait_applied(self, index: Index) -> None:
         """Wait until the entry at `index` is in the state."""
@@ -133,7 +129,7 @@ class Applying:
         while self.applied < run.last:
             start = Index(self.applied + 1)
             part = run.cut(start, Index(min(start + SLICE_ENTRIES_MAX - 1, run.last)))
-            part, due = self._cuts.take(part, self.replica.settings)
+            part = self.replica.until_cut(part)
             first_of_term = part.term != self.replica.applied_term
             unknown: UnknownCommand | None = None
             try:
@@ -146,8 +142,7 @@ class Applying:
             if unknown is not None:
                 self._stop(str(unknown))
                 return
-            self._cuts.count(part, cut=due)
-            if due:
+            if self.replica.at_cut:
                 self.cut()
             await trio.lowlevel.checkpoint()
 
@@ -177,11 +172,12 @@ class Applying:
             for call in self.waiters.take_lost(applied, self.replica.applied_term):
                 if call.once:
                     self.waiters.fail(
-                        call, NodeClosed("its entry was replaced by a new leader's"), ""
+                        call, DidNotHappen("its entry was replaced by a new leader's"), ""
                     )
 
     def _stop(self, why: str) -> None:
-        """Apply nothing more, but stay: this node still holds the log for others."""
+        """Apply nothing more, but stay: this node still holds the log for others, and leads no more."""
         logger.error("%s: stopped applying after index %s: %s", self.id, self.applied, why)
         self.waiters.fail_all(NodeClosed(why), why)
         self.close(why)
+        self.report(Unfit(reason=why))

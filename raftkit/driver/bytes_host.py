@@ -1,21 +1,28 @@
 """A `BytesStateMachine` on one replica: new commands in batches, everything else through it.
 
 Law: any exception out of the machine is StateMachineFailed and ends the node: nobody but the machine knows
-what of the batch was done.
+what of the batch was done. Only `snapshot` may fail without harm.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from raftkit.driver.envelope import END, Reader, frame
-from raftkit.driver.hosts import Host, Outcome
+from raftkit.driver.hosts import Host, Outcome, is_nodes_trouble
 from raftkit.driver.replies import VALUE
 from raftkit.driver.sessions import HEADER_BYTES, NONCE_BIT, PENDING, Sessions, unpack_header
 from raftkit.encoding import MalformedError
-from raftkit.errors import LocalProtocolError, RaftInternalError, Rejected, StateMachineFailed
-from raftkit.model import Run
+from raftkit.errors import (
+    LocalProtocolError,
+    RaftInternalError,
+    Rejected,
+    StateMachineFailed,
+    StateUnwritable,
+)
+from raftkit.model import Index, Run
 from raftkit.statemachine import Batch, BytesStateMachine
 
 __all__ = ["BytesHost"]
@@ -33,6 +40,7 @@ class BytesHost(Host):
 
     def __init__(self, machine: BytesStateMachine) -> None:
         self.machine = machine
+        self._names_deadlines = type(machine).next_deadline is not BytesStateMachine.next_deadline
 
     def apply(
         self,
@@ -63,24 +71,39 @@ class BytesHost(Host):
     ) -> Iterator[Outcome]:
         if not fresh:
             return
-        batch = Batch(
-            term=run.term,
-            time_ns=run.time_ns,
-            elapsed_ns=run.elapsed_ns,
-            indexes=[run.first + place for place, *_ in fresh],
-            commands=[run.payloads[place][HEADER_BYTES:] for place, *_ in fresh],
-        )
-        results = self._guarded("apply", lambda: list(self.machine.apply(batch)))
-        if len(results) != len(fresh) or not all(type(it) is bytes for it in results):
-            raise StateMachineFailed(
-                f"{type(self.machine).__name__}.apply must return {len(fresh)} results of type bytes, "
-                f"got {results!r:.80}"
-            )
+        results = self._apply_batch(run, [place for place, *_ in fresh])
         for (_, session, seq, floor), result in zip(fresh, results, strict=True):
             reply = VALUE + result
             if session < NONCE_BIT:
                 sessions.record(session, seq, floor, reply, bytes_max)
             yield session, seq, reply
+
+    def _apply_batch(self, run: Run, places: list[int]) -> list[bytes]:
+        """The machine's results for the commands at `places` of `run`."""
+        batch = Batch(
+            term=run.term,
+            time_ns=run.time_ns,
+            elapsed_ns=run.elapsed_ns,
+            indexes=[run.first + place for place in places],
+            commands=[run.payloads[place][HEADER_BYTES:] for place in places],
+        )
+        results: list[bytes] = self._guarded("apply", lambda: list(self.machine.apply(batch)))
+        if len(results) != len(places) or not all(type(it) is bytes for it in results):
+            raise StateMachineFailed(
+                f"{type(self.machine).__name__}.apply must return {len(places)} results of type bytes, "
+                f"got {results!r:.80}"
+            )
+        return results
+
+    def on_clock(self, run: Run, cluster: bytes) -> None:  # noqa: ARG002 - see `apply`
+        """See `Host`. The machine gets a batch without commands, if it ever names a deadline."""
+        if self._names_deadlines:
+            self._apply_batch(run, [])
+
+    def next_deadline(self) -> int | None:
+        """See `Host`."""
+        deadline_ns: int | None = self.machine.next_deadline()
+        return deadline_ns
 
     def encode(self, command: Any) -> bytes:
         """See `Host`. Raises LocalProtocolError for anything but bytes."""
@@ -108,12 +131,14 @@ class BytesHost(Host):
         """See `Host`. No machine that speaks bytes rejects."""
         raise RaftInternalError(f"a bytes machine rejected a command: {plain!r:.80}")
 
-    def capture(self) -> Callable[[], Iterator[bytes]]:
+    def capture(self, index: Index) -> Callable[[], Iterator[bytes]]:
         """See `Host`."""
-        chunks = self._guarded("snapshot", self.machine.snapshot)
+        with self._writing(index):
+            chunks = self.machine.snapshot()
 
         def write() -> Iterator[bytes]:
-            yield from (frame(bytes(it)) for it in chunks if it)
+            with self._writing(index):
+                yield from (frame(bytes(it)) for it in chunks if it)
             yield END
 
         return write
@@ -136,7 +161,22 @@ class BytesHost(Host):
         except MalformedError:
             raise
         except (Exception, SystemExit) as error:
-            raise StateMachineFailed(
-                f"{type(self.machine).__name__}.{method} raised {type(error).__name__}: {error}; "
-                "its state is of no use now: mend the cause and start the node again"
-            ) from error
+            raise self._failed(method, error) from error
+
+    @contextmanager
+    def _writing(self, index: Index) -> Generator[None]:
+        """What the machine raises while it looks at its state says that this one can't be written."""
+        try:
+            yield
+        except (Exception, SystemExit) as error:
+            if is_nodes_trouble(error):
+                raise self._failed("snapshot", error) from error
+            name = type(self.machine).__name__
+            why = f"raised {type(error).__name__}: {error}"
+            raise StateUnwritable(index, f"{name}.snapshot", why) from error
+
+    def _failed(self, method: str, error: BaseException) -> StateMachineFailed:
+        return StateMachineFailed(
+            f"{type(self.machine).__name__}.{method} raised {type(error).__name__}: {error}; "
+            "its state is of no use now: mend the cause and start the node again"
+        )

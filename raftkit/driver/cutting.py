@@ -2,7 +2,8 @@
 
 Laws: whether a snapshot is due behind an entry follows from the entries since the last cut and from the
 settings in force before that entry; not from how entries were batched, nor from what this node did about
-earlier cuts. There is no clock here.
+earlier cuts. The count is a part of the replicated state: a snapshot that a user asked for between two cuts
+holds it, so who restores that one cuts where the others do. There is no clock here.
 """
 
 from __future__ import annotations
@@ -22,18 +23,14 @@ NS_PER_MS = 1_000_000
 
 @attrs.define(eq=False)
 class Cuts:
-    """What was counted since the last cut, or since the snapshot that this node began from."""
+    """What was counted since the last cut."""
 
     index: Index = Index(0)
-    "Of the last entry before the count began."
+    "Of the entry behind which it was; 0 before the first."
     size: int = 0
     "Payload bytes of the entries since."
     elapsed_ns: int = 0
     "Stamp of the entry at `index`."
-
-    def begin(self, index: Index, elapsed_ns: int) -> None:
-        """Count anew behind the entry at `index`: a cut was made there, or a snapshot of it restored."""
-        self.index, self.size, self.elapsed_ns = index, 0, elapsed_ns
 
     def take(self, run: Run, settings: Settings) -> tuple[Run, bool]:
         """The beginning of `run` that is to be applied first, and whether a snapshot is due behind it.
@@ -50,7 +47,7 @@ class Cuts:
     def count(self, part: Run, *, cut: bool) -> None:
         """`part`, which `take` gave, is applied; `cut` says whether a snapshot was due behind it."""
         if cut:
-            self.begin(part.last, part.elapsed_ns)
+            self.index, self.size, self.elapsed_ns = part.last, 0, part.elapsed_ns
         else:
             self.size += part.size
 

@@ -11,10 +11,10 @@ from collections import deque
 import attrs
 import trio
 
-from raftkit.messages import Event
+from raftkit.messages import Event, SnapshotTaken
 from raftkit.model import Index
 
-__all__ = ["QUEUE_MAX", "EventStream", "Events", "NodeEvent", "SlowCommand"]
+__all__ = ["QUEUE_MAX", "EventStream", "Events", "NodeEvent", "SlowCommand", "SnapshotFailed"]
 
 QUEUE_MAX = 256
 "Events that one listener may leave unread before they are coalesced."
@@ -32,7 +32,19 @@ class SlowCommand:
     "How long it took, by this machine's clock."
 
 
-NodeEvent = Event | SlowCommand
+@attrs.frozen(kw_only=True)
+class SnapshotFailed:
+    """A snapshot was due and the state can't be written. The node goes on, and keeps its log meanwhile."""
+
+    index: Index
+    "Where it was due."
+    where: str
+    "What can't be written, such as `Bank.accounts['ann'].balance`; of a bytes machine, its `snapshot`."
+    why: str
+    "What it holds, and what it should."
+
+
+NodeEvent = Event | SlowCommand | SnapshotFailed | SnapshotTaken
 "What a node's listeners hear: the core's events, and the driver's own."
 
 

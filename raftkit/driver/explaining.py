@@ -5,11 +5,13 @@ Laws: nothing here changes or waits. Words name what to look at: a member, an ad
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import attrs
 
-from raftkit.core import PeerStatus, Raft
+from raftkit.core import Raft
+from raftkit.driver.reachability import MemberStatus, Votes, members_of, votes_of
 from raftkit.model import Index, NodeId, Term
 
 if TYPE_CHECKING:
@@ -23,10 +25,16 @@ LAG_ENTRIES = 1000
 
 @attrs.frozen(kw_only=True)
 class Statistics:
-    """A node at one moment."""
+    """All that a node says of itself, at one moment."""
 
     id: NodeId
     "Its name."
+    incarnation: int
+    "u64: with the name, its identity."
+    cluster: str | None
+    "The group's id, 32 hexadecimal digits; None while unborn."
+    process: int
+    "The operating system's number for the process it runs in."
     status: str
     "See `status`."
     term: Term
@@ -49,26 +57,37 @@ class Statistics:
     "Linearizable reads that wait for an index."
     pending_bytes: int
     "Payloads of commands that wait to be sent to a leader."
-    peers: tuple[PeerStatus, ...]
-    "What a leader knows of the others; empty at any other node."
+    configuration_index: Index
+    "Where the configuration in force stands in the log; 0 while unborn."
+    members: tuple[MemberStatus, ...]
+    "By that configuration; while unborn, by the list it was started with. This node is one of them."
+    votes: Votes
+    "Whether a majority is here."
+    explanation: str
+    "See `explain`."
 
 
 def status(server: Server) -> str:
-    """One word, or two: closed, barred, stopped applying, unborn, or the role."""
+    """One word, or two: closed, barred, stopped applying, unborn, starting, or the role."""
     if server.closed is not None:
         return "closed"
     if server.barred is not None:
         return "barred"
     if server.applying.stopped is not None:
         return "stopped applying"
-    return "unborn" if server.raft is None else server.raft.role
+    if server.raft is not None:
+        return server.raft.role
+    return "unborn" if server.storage.record.founding is None else "starting"
 
 
 def statistics(server: Server) -> Statistics:
     """The numbers of this moment."""
-    raft = server.raft
+    raft, record = server.raft, server.storage.record
     return Statistics(
         id=server.plan.id,
+        incarnation=record.identity.incarnation,
+        cluster=record.founding.scope.cluster.hex() if record.founding else None,
+        process=os.getpid(),
         status=status(server),
         term=raft.term if raft else Term(0),
         leader=raft.leader if raft else None,
@@ -80,7 +99,10 @@ def statistics(server: Server) -> Statistics:
         open_calls=len(server.waiters),
         open_reads=len(server.reading),
         pending_bytes=server.forwarding.pending_bytes,
-        peers=raft.peers() if raft else (),
+        configuration_index=raft.configuration_index if raft else Index(0),
+        members=members_of(server),
+        votes=votes_of(server),
+        explanation=explain(server),
     )
 
 
@@ -89,6 +111,8 @@ def explain(server: Server) -> str:
     raft = server.raft
     if server.closed is not None:
         return f"closed: {server.closed}"
+    if raft is None and server.storage.record.founding is not None:
+        return "starting: reading its log"
     if raft is None:
         return _founding(server)
     words: list[str] = []
@@ -96,9 +120,17 @@ def explain(server: Server) -> str:
         words.append(f"neither votes nor acknowledges: {server.barred}")
     if server.applying.stopped is not None:
         words.append(server.applying.stopped)
+    if server.snapshotting.failure is not None:
+        words.append(
+            f"no snapshot since index {server.snapshotting.index}: {server.snapshotting.failure}"
+        )
     if raft.leader is None:
-        words.append(f"no leader in term {raft.term}: {_reach(server, raft)}")
-    words += _log(server, raft)
+        words.append(f"no leader: {_reach(server, raft)}")
+        if server.applying.stopped is not None:
+            words.append(
+                "this node can't lead; a voter whose code is new enough must, or upgrade one"
+            )
+    words += [*_away(server), *_log(server, raft)]
     return "; ".join(words) or f"all is well: {raft.role} in term {raft.term}, leader {raft.leader}"
 
 
@@ -112,17 +144,17 @@ def _founding(server: Server) -> str:
 
 
 def _reach(server: Server, raft: Raft) -> str:
-    """Which voters can be reached, and whether that suffices."""
-    voters = raft.configuration.voters
-    away = [
-        f"{peer.id} {peer.address} {peer.why}"
-        for peer in server.links.greeting.peers.values()
-        if peer.id in voters and peer.why
-    ]
-    here, most = len(voters) - len(away), len(voters) // 2 + 1
-    if here < most:
-        return f"{here} of {len(voters)} voters here, {most} needed; {'; '.join(away)}"
-    return f"an election is under way among {here} of {len(voters)} voters"
+    """How many voters can be reached, and whether that suffices; then who can't."""
+    votes = votes_of(server)
+    if votes.quorate:
+        return f"election in term {raft.term} among {votes.here} of {votes.expected} voters"
+    return f"{votes.here} of {votes.expected} voters reachable, need {votes.needed}"
+
+
+def _away(server: Server) -> list[str]:
+    """Members that are not here."""
+    peers = server.links.greeting.peers.values()
+    return [f"{peer.id} {peer.address} {peer.why}" for peer in peers if peer.why]
 
 
 def _log(server: Server, raft: Raft) -> list[str]:

@@ -61,6 +61,8 @@ class Forwarding:
     "Calls to be sent, in order."
     pending_bytes: int = attrs.field(init=False, default=0)
     "Payloads of `_pending`."
+    _swept_at: int = attrs.field(init=False, default=0)
+    "Calls that had been dropped when `_pending` was last swept of them."
     _asked: dict[int, _Batch] = attrs.field(init=False, factory=dict[int, _Batch])
     "By ticket or request number; the longest unanswered first."
     _target: tuple[NodeId | None, Term] = attrs.field(init=False, default=(None, Term(0)))
@@ -72,6 +74,7 @@ class Forwarding:
 
     def submit(self, call: Call) -> None:
         """Queue an open call for the leader."""
+        self._sweep()
         call.queued = True
         self._pending.append(call)
         self.pending_bytes += len(call.payload)
@@ -93,6 +96,7 @@ class Forwarding:
 
     def collect(self, raft: Raft, now: float) -> list[Propose]:
         """Send what is pending to the leader; what this node is to propose itself is returned."""
+        self._sweep()
         if raft.leader is None:
             return []
         if (raft.leader, raft.term) != self._target:
@@ -211,6 +215,17 @@ class Forwarding:
                 self.send((self._target[0],), batch.forward)
             del self._asked[request]  # to the end of the queue
             self._asked[request] = attrs.evolve(batch, at=now)
+
+    def _sweep(self) -> None:
+        """Let go of queued calls that are over, when they may be half of all.
+
+        Without a leader nobody takes them out, and commands given up long ago would fill the queue.
+        """
+        if 2 * (self.waiters.dropped - self._swept_at) <= len(self._pending):
+            return
+        self._swept_at = self.waiters.dropped
+        self._pending = deque(call for call in self._pending if not call.over)
+        self.pending_bytes = sum(len(call.payload) for call in self._pending)
 
     def _take_batch(self) -> list[Call]:
         """The next pending calls that fit together and still want to be sent."""

@@ -11,15 +11,20 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Mapping
+from typing import Any
 
 import attrs
 
 from raftkit.driver.greeting import Greeting, Peer
-from raftkit.driver_messages import UNBORN, FoundingRecord, Hello, Scope
+from raftkit.driver.replica import Replica
+from raftkit.driver_messages import UNBORN, FoundingRecord, Hello, Remembered, Scope
 from raftkit.membership import Configuration, Epoch, Member, Settings
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.statemachine import StateMachine, schema_of
 
-__all__ = ["Founding", "rolled_back"]
+__all__ = ["Founding", "fingerprint_of", "rolled_back", "rolled_back_before"]
+
+_CURE = "restore it as it was, or stop all nodes and delete all directories to begin anew"
 
 
 @attrs.frozen(kw_only=True)
@@ -34,6 +39,8 @@ class Founding:
     "Of the group."
     machine_digest: bytes
     "Of what the factory makes, before any command."
+    fingerprint: bytes
+    "Of what the machine's code declares, see `Hello`."
     alone: bool
     "Whether a list of one may found."
 
@@ -89,22 +96,42 @@ class Founding:
     def missing(self, greeting: Greeting) -> list[str]:
         """In words, what still stands against founding; empty when nothing does."""
         if len(self.members) == 1:
-            return [] if self.alone else ["a list of one founds only with open_node(found=True)"]
-        return [words for peer in greeting.peers.values() if (words := self._lacks(peer))]
+            return (
+                []
+                if self.alone
+                else ["a list of one founds only by `raftkit init` or open_node(found=True)"]
+            )
+        return [
+            f"{peer.id} {peer.address} {words}"
+            for peer in greeting.peers.values()
+            if (words := self.lacks(peer))
+        ]
 
-    def _lacks(self, peer: Peer) -> str:
+    def lacks(self, peer: Peer) -> str:
         """What is wrong with one peer; empty when it is here, unborn, and agrees."""
-        where = f"{peer.id} {peer.address}"
         hello = peer.hello
         if hello is None:
-            return f"{where} {peer.why}"
+            return peer.why
         if peer.scope != UNBORN:
-            return f"{where} {self._objection(hello)}"
+            return (
+                self._objection(hello) or "is of a cluster already founded, which names this node"
+            )
         if hello.founders != self.founders:
-            return f"{where} lists {', '.join(hello.founders) or 'nobody'}"
+            return f"lists {', '.join(hello.founders) or 'nobody'}"
         if hello.settings_hash != self.settings_hash():
-            return f"{where} has other addresses, settings or another machine"
+            return self._difference(peer.address, hello)
         return ""
+
+    def _difference(self, address: str, hello: Hello) -> str:
+        """What an unborn peer with the same names has otherwise, as far as its hello tells."""
+        if hello.address != address:
+            return f"is at {hello.address} by its own list of members: make the lists alike"
+        if hello.fingerprint != self.fingerprint:
+            return "has another machine: start all nodes with the same code"
+        return (
+            "has other settings, another address for some member, or a machine that begins otherwise: "
+            "start all nodes alike"
+        )
 
     def _objection(self, hello: Hello) -> str:
         """Why a born peer's founding record is not for this node; empty when it is.
@@ -116,12 +143,12 @@ class Founding:
             assert hello.remembered is not None
             return (
                 f"remembers that this directory acknowledged index {hello.remembered.index} of term "
-                f"{hello.remembered.term}: it was emptied or rolled back; restore it"
+                f"{hello.remembered.term}: it was emptied or rolled back; {_CURE}"
             )
         if not self._names_us(hello):
             return (
                 f"is of a cluster already founded, which does not name {self.identity}: if this "
-                "directory was wiped, restore it, or stop all nodes and delete all directories"
+                f"directory was wiped, {_CURE}"
             )
         return ""
 
@@ -140,6 +167,14 @@ class Founding:
         )
 
 
+def fingerprint_of(replica: Replica[Any]) -> bytes:
+    """32 bytes over the newest version of a typed machine; a bytes machine has no declared commands."""
+    machine: object = replica.machine
+    if isinstance(machine, StateMachine):
+        return schema_of(type(machine), replica.newest_version).fingerprint
+    return bytes(32)
+
+
 def _remembers(hello: Hello) -> bool:
     """Whether its sender remembers a promise of this node."""
     told = hello.remembered
@@ -153,11 +188,24 @@ def rolled_back(
     told = hello.remembered
     if told is None:
         return None
-    if told.boot > boot or (told.boot == boot and told.nonce != nonce):
-        return f"a peer has seen boot {told.boot} of this directory, which is at {boot}: it was rolled back"
+    if told.boot > boot:
+        return (
+            f"a peer has seen boot {told.boot} of this directory, which is at {boot}: "
+            f"it was rolled back; {_CURE}"
+        )
+    if told.boot == boot and told.nonce != nonce:
+        return f"a peer has seen another boot {boot} of this directory: it was rolled back; {_CURE}"
     if (told.term, told.index) > (term, last_index):
         return (
             f"a peer has an acknowledgement of index {told.index} in term {told.term} from this "
-            f"directory, which ends at {last_index} in term {term}: it was rolled back"
+            f"directory, which ends at {last_index} in term {term}: it was rolled back; {_CURE}"
         )
     return None
+
+
+def rolled_back_before(told: Remembered) -> str:
+    """In words, that an earlier start of this directory was shown to be rolled back, by `told`."""
+    return (
+        f"at an earlier start, a peer had seen boot {told.boot} of this directory, and index "
+        f"{told.index} of term {told.term} on it: it was rolled back; {_CURE}"
+    )

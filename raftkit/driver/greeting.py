@@ -3,7 +3,8 @@
 Laws: nothing but hellos is sent to or heard from a peer before its hello on this link was accepted, and
 it is of our cluster and epoch. A hello is sent when a link stands and when ours changes; repeated while
 the peer is not heard; and answered, since whoever says hello may be missing ours.
-What we remember of a peer, or offer to it, is said only to the very identity that it belongs to.
+What we remember of a peer, or offer to it, is said only to the very identity that it belongs to. Nothing is
+remembered of who was never heard, so that strangers leave no traces.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ __all__ = ["Greeting", "Peer"]
 
 REPEAT_SECONDS = 1.0
 "Between hellos to a peer whose own is missing, and between answers to repeated ones."
+COMPLAIN_SECONDS = 60.0
+"Between two lines in the log about one peer that is refused, however often it comes back."
 
 _NOTHING = (Term(0), Index(0))
 
@@ -56,6 +59,8 @@ class Peer:
     "Of which cluster it was."
     greeted_at: float = -1e9
     "When our last hello went out to it, in trio's time."
+    complained_at: float = -1e9
+    "When the log was last told that it is refused, in trio's time."
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -86,7 +91,8 @@ class Greeting:
         """Start from what an earlier life of this node remembered."""
         for identity, it in remembered.items():
             self._boots[identity] = (it.boot, it.nonce)
-            self._acknowledged[identity] = (it.term, it.index)
+            if (it.term, it.index) != _NOTHING:  # whom we only met has promised nothing
+                self._acknowledged[identity] = (it.term, it.index)
 
     def expect(self, members: Mapping[NodeId, str]) -> None:
         """These, and only these, are the peers from now on."""
@@ -157,9 +163,8 @@ class Greeting:
         if news and peer.identity is not None:
             return False  # two nodes of one name: the first on this link is heard
         peer.hello, peer.identity, peer.scope = hello, frame.sender, frame.scope
-        self._note_boot(frame.sender, hello)
+        tell = news and (self._knows_more(frame.sender, hello) or frame.scope != self._scope)
         self._judge(peer)
-        tell = news and (frame.sender in self._acknowledged or frame.scope != self._scope)
         if tell or trio.current_time() - peer.greeted_at >= REPEAT_SECONDS:
             self._greet(peer)
         self.on_change()
@@ -181,17 +186,26 @@ class Greeting:
         self.send(peer.id, hello)
 
     def _judge(self, peer: Peer) -> None:
-        """Whether a peer that said hello is heard."""
+        """Whether a peer that said hello is heard; then its boot is remembered."""
         if peer.hello is None:
             return
-        before, peer.why = peer.why, ""
+        assert peer.identity is not None
+        peer.why = ""
         if UNBORN in (self._scope, peer.scope):
             peer.why = "unborn" if peer.scope == UNBORN else "of a cluster already founded"
         elif peer.scope.cluster != self._scope.cluster:
             peer.why = f"of another cluster, {peer.scope.cluster.hex()[:8]}…"
         elif peer.scope != self._scope:
             peer.why = f"of another epoch, {peer.scope.epoch.number}"
-        if peer.why and peer.why != before and UNBORN not in (self._scope, peer.scope):
+        if not peer.why:
+            self._note_boot(peer.identity, peer.hello)
+        elif UNBORN not in (self._scope, peer.scope):
+            self._complain(peer)
+
+    def _complain(self, peer: Peer) -> None:
+        now = trio.current_time()
+        if now >= peer.complained_at + COMPLAIN_SECONDS:
+            peer.complained_at = now
             logger.warning(
                 "%s: %s at %s is refused: %s", self.identity.id, peer.id, peer.address, peer.why
             )
@@ -230,6 +244,25 @@ class Greeting:
             )
             for identity, (boot, nonce) in sorted(self._boots.items())
         }
+
+    def note_rolled_back(self, told: Remembered) -> None:
+        """Remember of this node itself what a peer knew of it: its next life is to know that too."""
+        self._boots[self.identity] = (told.boot, told.nonce)
+        self._acknowledged[self.identity] = (told.term, told.index)
+
+    @property
+    def is_rolled_back(self) -> bool:
+        """Whether a peer knew more of this node than its directory holds, now or at an earlier start."""
+        return self.identity in self._boots
+
+    def _knows_more(self, sender: Identity, hello: Hello) -> bool:
+        """Whether `sender` should hear what is remembered of it."""
+        boot, nonce = self._boots.get(sender, (0, 0))
+        return (
+            sender in self._acknowledged
+            or boot > hello.boot
+            or (boot == hello.boot and nonce != hello.nonce)
+        )
 
     def _note_boot(self, sender: Identity, hello: Hello) -> None:
         if hello.boot > self._boots.get(sender, (0, 0))[0]:

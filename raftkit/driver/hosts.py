@@ -12,9 +12,9 @@ from typing import Any
 from raftkit.driver.envelope import Reader
 from raftkit.driver.sessions import Sessions
 from raftkit.errors import Rejected
-from raftkit.model import Run
+from raftkit.model import Index, Run
 
-__all__ = ["Host", "Outcome"]
+__all__ = ["Host", "Outcome", "is_nodes_trouble"]
 
 Outcome = tuple[int, int, bytes]
 "(session, seq, reply) of one entry, for whoever waits for it at this node; see `replies.decode_reply`."
@@ -42,6 +42,14 @@ class Host(ABC):
         """
 
     @abstractmethod
+    def on_clock(self, run: Run, cluster: bytes) -> None:
+        """Apply the one clock entry that `run` is. Raises StateMachineFailed where the node must halt."""
+
+    @abstractmethod
+    def next_deadline(self) -> int | None:
+        """The log time at which the machine wants a clock entry. Raises what the machine raises."""
+
+    @abstractmethod
     def encode(self, command: Any) -> bytes:
         """The bytes of a command behind the header. Raises what `Schema.encode` does."""
 
@@ -62,8 +70,12 @@ class Host(ABC):
         """The error in the reply to a command that was refused."""
 
     @abstractmethod
-    def capture(self) -> Callable[[], Iterator[bytes]]:
-        """The state as it is now; what comes back writes it, whatever is applied meanwhile."""
+    def capture(self, index: Index) -> Callable[[], Iterator[bytes]]:
+        """The state as it is now, at `index`; what comes back writes it, whatever is applied meanwhile.
+
+        Both raise StateUnwritable for a state that has no bytes, on every node alike, and StateMachineFailed
+        for this node's own trouble.
+        """
 
     @abstractmethod
     def restore(self, reader: Reader) -> None:
@@ -72,3 +84,10 @@ class Host(ABC):
     @abstractmethod
     def digest(self) -> bytes | None:
         """The machine's own digest, if it has one."""
+
+
+def is_nodes_trouble(error: BaseException) -> bool:
+    """Whether this node lacks something, as against a bug in the machine, which all nodes have alike."""
+    if isinstance(error, OSError):
+        return error.errno is not None
+    return isinstance(error, MemoryError | RecursionError | SystemExit)

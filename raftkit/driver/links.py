@@ -21,7 +21,6 @@ from raftkit.errors import WrongCluster
 from raftkit.membership import Configuration
 from raftkit.messages import Message
 from raftkit.model import Identity, NodeId
-from raftkit.statemachine import StateMachine, schema_of
 from raftkit.storage import IdentityRecord
 from raftkit.transports import LossyEndpoint
 from raftkit.wire import FORMAT
@@ -149,7 +148,8 @@ class Links:
             offer = None if self.greeting.has_acknowledged(peer) else self._born
         return Hello(
             wire_format=FORMAT,
-            boot=self.record.boot,
+            # The boots of a copy are not to outnumber those of the directory that may be restored.
+            boot=1 if self.greeting.is_rolled_back else self.record.boot,
             nonce=self.record.nonce,
             address=self.plan.members[self.plan.id],
             founders=self.founding.founders,
@@ -157,14 +157,6 @@ class Links:
             founding=offer,
             remembered=None,
             machine_version=self.replica.newest_version,
-            fingerprint=_fingerprint(self.replica),
+            fingerprint=self.founding.fingerprint,
             python=(sys.version_info.major, sys.version_info.minor),
         )
-
-
-def _fingerprint(replica: Replica[Any]) -> bytes:
-    """32 bytes over the newest version of a typed machine; a bytes machine has no declared commands."""
-    machine: object = replica.machine
-    if isinstance(machine, StateMachine):
-        return schema_of(type(machine), replica.newest_version).fingerprint
-    return bytes(32)

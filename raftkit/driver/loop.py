@@ -34,14 +34,18 @@ from raftkit.model import Run
 __all__ = ["Clock", "Duties", "Loop"]
 
 
+def _trio_ns() -> int:
+    return int(trio.current_time() * 1e9)
+
+
 @attrs.frozen(kw_only=True)
 class Clock:
     """Where stamps come from. How long to sleep is trio's clock, so that it can be a MockClock."""
 
     wall_ns: Callable[[], int] = time.time_ns
     "Nanoseconds since 1970."
-    monotonic_ns: Callable[[], int] = time.monotonic_ns
-    "Nanoseconds from an arbitrary start, never going back."
+    monotonic_ns: Callable[[], int] = _trio_ns
+    "Nanoseconds from an arbitrary start, never going back: trio's, so that sleeping agrees with stamps."
 
 
 @attrs.frozen(kw_only=True)
@@ -114,7 +118,9 @@ class Loop:
             self._turn()
 
     def _turn(self) -> None:
-        inputs = [self._tick(), *self.duties.collect(trio.current_time()), *self._inbox]
+        wanted = self.duties.collect(trio.current_time())
+        # The tick is read last: what is wanted because its time has come is not stamped before that time.
+        inputs = [self._tick(), *wanted, *self._inbox]
         self._inbox.clear()
         self._perform(self.raft.step(inputs))
 

@@ -16,6 +16,7 @@ import attrs
 
 from raftkit.config import check_settings
 from raftkit.driver.loop import Clock
+from raftkit.driver.storing import InLoop, InThreads, StorageCalls
 from raftkit.encoding import MalformedError
 from raftkit.errors import ConfigError
 from raftkit.membership import MEMBERS_MAX, Settings, node_id
@@ -45,12 +46,14 @@ class Plan:
     "See `Config`; also watches callables given to `read`."
     alone: bool
     "Whether a list of one may found."
-    threads: bool
-    "Whether the storage may block, so that it is called in threads."
+    calls: StorageCalls
+    "How the storage is called: in threads if it may block."
     clock: Clock
     "Where stamps come from."
     rng: random.Random
     "All chance of this node."
+    limits: Mapping[str, int] = attrs.field(factory=dict[str, int])
+    "Fields of `Config` that are not its defaults: tiny ones make a simulated world meet more."
 
 
 def make_plan(
@@ -87,7 +90,7 @@ def make_plan(
         tick_ms=TICK_MS,
         paranoid=_flag("paranoid", paranoid),
         alone=_flag("found", found),
-        threads=threads,
+        calls=InThreads() if threads else InLoop(),
         clock=Clock(),
         rng=random.SystemRandom(),
     )

@@ -1,4 +1,5 @@
-"""Everything that is replicated and deterministic: machine, sessions, log time, version, configuration.
+"""Everything that is replicated and deterministic: machine, sessions, log time, version, configuration, and
+where the next snapshot is due.
 
 Laws: a replica is a function of the entries applied: two that applied the same log have the same bytes and
 the same digest, on every Python, however applying was batched. It does no I/O and knows no clock. Nothing
@@ -15,6 +16,7 @@ import attrs
 
 from raftkit.driver import replies
 from raftkit.driver.bytes_host import BytesHost
+from raftkit.driver.cutting import Cuts
 from raftkit.driver.envelope import END, Reader, item
 from raftkit.driver.hosts import Host, Outcome
 from raftkit.driver.sessions import Sessions, unpack_header
@@ -35,7 +37,8 @@ from raftkit.statemachine import BytesStateMachine, Query, StateMachine
 
 __all__ = ["Capture", "Outcome", "Replica", "UnknownCommand"]
 
-_FORMAT = 1
+_FORMAT = 2
+"Of the snapshots written and read here. 1, before any release, had no count since the last cut."
 DIGEST_BYTES = 32
 AnyMachine = TypeVar("AnyMachine", bound=StateMachine | BytesStateMachine)
 R = TypeVar("R")
@@ -76,10 +79,7 @@ class Capture:
     "Writes the machine's part."
 
     def __iter__(self) -> Iterator[bytes]:
-        """The bytes of the snapshot, in pieces of any size.
-
-        Raises StateMachineFailed for a field that does not hold what it is annotated to.
-        """
+        """The bytes of the snapshot, in pieces of any size. Raises StateUnwritable."""
         yield from self.front()
         yield from self.machine()
 
@@ -101,7 +101,8 @@ class Replica(Generic[AnyMachine]):
         paranoid: bool = False,
     ) -> None:
         """The state at index 0: what `factory` makes. `cluster` seeds `ctx.rng`; it may be set later, before
-        the first entry is applied. `paranoid` checks that reads change nothing, at the price of two digests.
+        the first entry is applied. `paranoid` checks that reads change nothing, at the price of two digests,
+        and after each command that small fields of a `StateMachine` hold what they are annotated to.
 
         Raises ConfigError for a machine that can't be replicated.
         """
@@ -123,7 +124,8 @@ class Replica(Generic[AnyMachine]):
         self._factory = factory
         self._paranoid = paranoid
         self._sessions = Sessions()
-        self._host: Host = _host_of(factory(), self.version)
+        self._cuts = Cuts()
+        self._host: Host = _host_of(factory(), self.version, paranoid=paranoid)
 
     @property
     def machine(self) -> AnyMachine:
@@ -141,14 +143,23 @@ class Replica(Generic[AnyMachine]):
         """Those in force when applied: of the newest configuration applied, or the defaults before it."""
         return _DEFAULTS if self.configuration is None else self.configuration.settings
 
+    @property
+    def at_cut(self) -> bool:
+        """Whether a snapshot is due behind the last entry applied."""
+        return self.applied == self._cuts.index
+
     # ── applying ─────────────────────────────────────────────────────────────────────────────────────
+
+    def until_cut(self, run: Run) -> Run:
+        """The beginning of `run`, the next entries, up to where a snapshot is due or other settings begin."""
+        return self._cuts.take(run, self.settings)[0]
 
     def apply(
         self, runs: Iterable[Run], *, each: Callable[[Index], None] | None = None
     ) -> list[Outcome]:
         """Apply committed entries, which continue the log; the outcomes in order of those that have a header.
 
-        `each` is called after each command, with its index.
+        `each` is called after each command and clock entry, with its index.
 
         Raises UnknownCommand at an entry that this code does not know, and StateMachineFailed when this node
         must halt: its state is then of no use.
@@ -156,20 +167,36 @@ class Replica(Generic[AnyMachine]):
         outcomes: list[Outcome] = []
         for run in runs:
             assert run.first == self.applied + 1, "committed entries come in order, each once"
-            try:
-                for kind, part in _parts(run):
-                    if kind is Kind.COMMAND:
-                        self._apply_commands(part, outcomes, each)
-                    else:
-                        self._apply_other(kind, part, outcomes)
-            except MalformedError as error:
-                raise UnknownCommand(self.applied + 1, str(error), outcomes) from error
-            finally:
-                # An entry that was not applied leaves no trace, its stamps neither.
-                if self.applied >= run.first:
-                    self.applied_term = run.term
-                    self.time_ns, self.elapsed_ns = run.time_ns, run.elapsed_ns
+            while self.applied < run.last:
+                rest = run.cut(Index(self.applied + 1), run.last)
+                self._apply_part(*self._cuts.take(rest, self.settings), outcomes, each)
         return outcomes
+
+    def _apply_part(
+        self,
+        part: Run,
+        cut: bool,
+        outcomes: list[Outcome],
+        each: Callable[[Index], None] | None,
+    ) -> None:
+        """Apply entries behind the last of which alone a snapshot may be due: `cut` says whether it is."""
+        try:
+            for kind, piece in _parts(part):
+                if kind is Kind.COMMAND:
+                    self._apply_commands(piece, outcomes, each)
+                else:
+                    self._apply_other(kind, piece, outcomes)
+                if each is not None and kind is Kind.CLOCK:
+                    each(piece.last)
+        except MalformedError as error:
+            raise UnknownCommand(self.applied + 1, str(error), outcomes) from error
+        finally:
+            # An entry that was not applied leaves no trace, its stamps neither.
+            if self.applied >= part.first:
+                self.applied_term = part.term
+                self.time_ns, self.elapsed_ns = part.time_ns, part.elapsed_ns
+                done = part.cut(part.first, self.applied)
+                self._cuts.count(done, cut=cut and done is part)
 
     def _apply_commands(
         self, run: Run, outcomes: list[Outcome], each: Callable[[Index], None] | None
@@ -196,11 +223,25 @@ class Replica(Generic[AnyMachine]):
             case Kind.CONFIGURATION:
                 self.configuration = Configuration.decode(payload)
                 self.configuration_index = run.first
-            case Kind.NOOP | Kind.CLOCK:
+            case Kind.CLOCK:
+                self._host.on_clock(run, self.cluster)
+            case Kind.NOOP:
                 pass
             case _:
                 raise MalformedError(f"an entry of kind {kind.name.lower()}")
         self.applied = run.first
+
+    def next_deadline(self) -> int | None:
+        """The log time, as `elapsed_ns`, at which the machine wants a clock entry; None for never.
+
+        Raises whatever the machine raises, and TypeError if it answers anything else.
+        """
+        deadline: object = self._host.next_deadline()
+        if deadline is None or type(deadline) is int:
+            return deadline
+        raise TypeError(
+            f"next_deadline must return an int of nanoseconds or None, got {deadline!r:.80}"
+        )
 
     # ── commands, results and reads ──────────────────────────────────────────────────────────────────
 
@@ -248,7 +289,8 @@ class Replica(Generic[AnyMachine]):
     def query(self, question: Any) -> Any:
         """The answer to a query, copied; or what a function returns, which is lent the machine.
 
-        Raises what the question raises; under `paranoid`, StateMachineFailed if it changed the state.
+        Raises what the question raises; under `paranoid`, StateMachineFailed if it changed the state, and
+        StateUnwritable if that can't be told.
         """
         if not self._paranoid:
             return self._host.ask(question)
@@ -263,7 +305,10 @@ class Replica(Generic[AnyMachine]):
     # ── snapshots ────────────────────────────────────────────────────────────────────────────────────
 
     def capture(self) -> Capture:
-        """The state as it is now, quickly: dicts and lists are copied one level, bytes come later."""
+        """The state as it is now, quickly: dicts and lists are copied one level, bytes come later.
+
+        Raises StateUnwritable already here where the machine is written at once.
+        """
         configuration = None if self.configuration is None else self.configuration.encode()
         header = [
             "raftkit",
@@ -272,6 +317,7 @@ class Replica(Generic[AnyMachine]):
             self.version,
             [self.applied, self.applied_term, self.time_ns, self.elapsed_ns],
             [self.configuration_index, configuration],
+            [self.applied - self._cuts.index, self._cuts.size, self._cuts.elapsed_ns],
         ]
         return Capture(
             index=self.applied,
@@ -282,7 +328,7 @@ class Replica(Generic[AnyMachine]):
             configuration_index=self.configuration_index,
             header=item(header) + END,
             sessions=self._sessions.capture(),
-            machine=self._host.capture(),
+            machine=self._host.capture(self.applied),
         )
 
     def snapshot(self) -> Iterator[bytes]:
@@ -298,7 +344,7 @@ class Replica(Generic[AnyMachine]):
         reader = Reader(chunks)
         try:
             header = _Header.read(list(reader.items()))
-            fresh = _host_of(self._factory(), header.version)
+            fresh = _host_of(self._factory(), header.version, paranoid=self._paranoid)
             if header.kind != fresh.kind:
                 raise MalformedError(
                     f"it is of a machine of {header.kind}, this one is of {fresh.kind}"
@@ -317,11 +363,11 @@ class Replica(Generic[AnyMachine]):
             header.configuration,
             header.configuration_index,
         )
-        self._sessions, self._host = sessions, fresh
+        self._sessions, self._host, self._cuts = sessions, fresh, header.cuts
 
     def digest(self) -> bytes:
         """32 bytes that are equal where states are: over the snapshot, or over what the machine's own digest
-        stands for.
+        stands for. Raises StateUnwritable.
         """
         hasher = blake2b(digest_size=DIGEST_BYTES)
         capture, own = self.capture(), self._host.digest()
@@ -333,10 +379,10 @@ class Replica(Generic[AnyMachine]):
 _DEFAULTS = Settings()
 
 
-def _host_of(machine: object, version: int) -> Host:
+def _host_of(machine: object, version: int, *, paranoid: bool) -> Host:
     match machine:
         case StateMachine():
-            return TypedHost(machine, version)
+            return TypedHost(machine, version, paranoid=paranoid)
         case BytesStateMachine():
             return BytesHost(machine)
         case _:
@@ -358,6 +404,7 @@ class _Header:
     elapsed_ns: int
     configuration_index: Index
     configuration: Configuration | None
+    cuts: Cuts
 
     @classmethod
     def read(cls, items: list[object]) -> _Header:
@@ -366,16 +413,22 @@ class _Header:
                 raise UnknownCommand(
                     0, f"a snapshot of format {form}, this code knows {_FORMAT}", []
                 )
+            case [["raftkit", int() as form, *_]] if form < _FORMAT:  # pyright: ignore[reportUnknownVariableType]
+                raise MalformedError(
+                    f"it is of format {form}, from before the first release, and this code reads {_FORMAT}: "
+                    "begin with empty directories"
+                )
             case [
                 [
                     "raftkit",
-                    1,  # _FORMAT
+                    2,  # _FORMAT
                     str() as kind,
                     int() as version,
                     [int() as index, int() as term, int() as time_ns, int() as elapsed_ns],
                     [int() as at, bytes() | None as configuration],
+                    [int() as entries, int() as size, int() as cut_ns],
                 ]
-            ] if version >= 1:
+            ] if version >= 1 and 0 <= entries <= index:
                 return cls(
                     kind=kind,
                     version=version,
@@ -387,6 +440,7 @@ class _Header:
                     configuration=None
                     if configuration is None
                     else Configuration.decode(configuration),
+                    cuts=Cuts(index=Index(index - entries), size=size, elapsed_ns=cut_ns),
                 )
             case _:
                 raise MalformedError(f"not the beginning of a snapshot: {items!r:.80}")

@@ -18,10 +18,11 @@ from raftkit.config import Config
 from raftkit.core import Raft
 from raftkit.driver.applying import Applying
 from raftkit.driver.calling import Calling
+from raftkit.driver.clocking import Clocking
 from raftkit.driver.events import Events
 from raftkit.driver.explaining import explain
 from raftkit.driver.forwarding import Forwarding
-from raftkit.driver.founding import Founding, rolled_back
+from raftkit.driver.founding import Founding, fingerprint_of, rolled_back, rolled_back_before
 from raftkit.driver.guarding import meaningful
 from raftkit.driver.links import Links
 from raftkit.driver.loop import Duties, Loop
@@ -44,6 +45,7 @@ from raftkit.driver_messages import (
 from raftkit.errors import NodeClosed
 from raftkit.messages import (
     Answer,
+    Applied,
     Barred,
     ConfigurationChanged,
     Event,
@@ -61,6 +63,8 @@ from raftkit.messages import (
     Send,
     SnapshotInstalled,
     SnapshotMeta,
+    SnapshotTaken,
+    Unfit,
 )
 from raftkit.model import Identity, Index, NodeId
 from raftkit.storage import Storage, Writer
@@ -92,6 +96,7 @@ class Server:
     reading: Reading = attrs.field(init=False)
     applying: Applying = attrs.field(init=False)
     calling: Calling = attrs.field(init=False)
+    clocking: Clocking = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
     events: Events = attrs.field(init=False, factory=Events)
@@ -102,21 +107,28 @@ class Server:
     _loop: Loop | None = attrs.field(init=False, default=None)
     _tickets: int = attrs.field(init=False, default=0)
     _peers_changed: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _memory_due: trio.Event = attrs.field(init=False, factory=trio.Event)
+    "What is remembered should not wait to be written down."
     _leader_changed: trio.lowlevel.ParkingLot = attrs.field(
         init=False, factory=trio.lowlevel.ParkingLot
     )
 
     def __attrs_post_init__(self) -> None:
         plan, record = self.plan, self.storage.record
-        self.storing = Storing(self.storage, plan.threads)
+        self.storing = Storing(self.storage, plan.calls)
         self.snapshotting = Snapshotting(
-            replica=self.replica, storing=self.storing, report=self._put
+            id=plan.id,
+            replica=self.replica,
+            storing=self.storing,
+            report=self._on_snapshot,
+            publish=self.events.publish,
         )
         self.founding = Founding(
             identity=record.identity,
             members=plan.members,
             settings=plan.settings,
             machine_digest=self.replica.digest(),
+            fingerprint=fingerprint_of(self.replica),
             alone=plan.alone,
         )
         self.links = Links(
@@ -141,7 +153,7 @@ class Server:
             replica=self.replica,
             id=plan.id,
             waiters=self.waiters,
-            report=self._put,
+            report=self._on_applied,
             read_snapshot=self.storing.read_snapshot,
             watchdog=Watchdog(
                 id=plan.id,
@@ -159,6 +171,12 @@ class Server:
             wake=self._wake,
             entry_bytes_max=self._entry_bytes_max,
             nonce=NONCE_BIT | record.nonce,
+        )
+        self.clocking = Clocking(
+            id=plan.id,
+            applying=self.applying,
+            new_ticket=self._new_ticket,
+            monotonic_ns=plan.clock.monotonic_ns,
         )
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
@@ -227,6 +245,9 @@ class Server:
             nursery.start_soon(self.snapshotting.run)
             nursery.start_soon(self._remember)
             nursery.start_soon(self._watch_clusters)
+            told = self.links.greeting.remembered().get(self.storage.record.identity)
+            if told is not None:
+                self._bar(loop, rolled_back_before(told))
             self.links.adopt(record, loop.raft.configuration)
             for peer in self.links.greeting.peers.values():
                 if peer.hello is not None:
@@ -282,6 +303,7 @@ class Server:
             tick_ms=plan.tick_ms,
             heartbeat_ms=plan.heartbeat_ms,
             paranoid=plan.paranoid,
+            **plan.limits,
         )
         self.replica.cluster = record.scope.cluster
         if found.snapshot is not None:
@@ -297,7 +319,11 @@ class Server:
             answer=self._answer,
             publish=self._publish,
         )
-        return Loop(Raft(config, found, plan.rng), duties, plan.tick_ms / 1000, plan.clock)
+        loop = Loop(Raft(config, found, plan.rng), duties, plan.tick_ms / 1000, plan.clock)
+        if self.applying.stopped is not None:
+            # Its own snapshot is of newer code, which showed before there was a core to be told.
+            loop.put(Unfit(reason=self.applying.stopped))
+        return loop
 
     # ── what the loop asks of us ─────────────────────────────────────────────────────────────────
 
@@ -305,7 +331,11 @@ class Server:
         assert self._loop is not None
         self.waiters.expire(now)
         raft = self._loop.raft
-        return [*self.reading.collect(raft, now), *self.forwarding.collect(raft, now)]
+        return [
+            *self.reading.collect(raft, now),
+            *self.forwarding.collect(raft, now),
+            *self.clocking.collect(raft, now),
+        ]
 
     def _deadline(self) -> float:
         assert self._loop is not None
@@ -313,7 +343,10 @@ class Server:
         if self.forwarding.is_ready(raft, now) or self.reading.is_ready(raft, now):
             return now
         return min(
-            self.waiters.deadline(), self.forwarding.deadline(now), self.reading.deadline(now)
+            self.waiters.deadline(),
+            self.forwarding.deadline(now),
+            self.reading.deadline(now),
+            self.clocking.deadline(raft, now),
         )
 
     def _answer(self, answer: Answer) -> None:
@@ -321,6 +354,8 @@ class Server:
             case ReadConfirmed():
                 self.reading.on_answer(answer)
             case Refused() if self.reading.on_answer(answer):
+                pass
+            case Proposed() | Refused() if self.clocking.on_answer(answer):
                 pass
             case Proposed() | Refused():
                 self.forwarding.on_answer(answer, self._entry_bytes_max())
@@ -343,6 +378,13 @@ class Server:
 
     async def _fetch(self, wanted: Fetch | ReadSnapshot) -> None:
         self._put(await self.storing.fetch(wanted))
+
+    # ── what the apply task reports ──────────────────────────────────────────────────────────────
+
+    def _on_applied(self, news: Applied | Unfit) -> None:
+        if isinstance(news, Unfit):
+            self.reading.fail_all(lambda: NodeClosed(news.reason))
+        self._put(news)
 
     # ── what the links report ────────────────────────────────────────────────────────────────────
 
@@ -378,9 +420,16 @@ class Server:
             last_index=raft.last_index,
         )
         if why is not None:
-            self.barred = why
-            logger.error("%s: neither votes nor acknowledges: %s", self.plan.id, why)
-            self._loop.put(Barred(reason=why))
+            assert hello.remembered is not None
+            self.links.greeting.note_rolled_back(hello.remembered)
+            self._memory_due.set()
+            self._bar(self._loop, why)
+
+    def _bar(self, loop: Loop, why: str) -> None:
+        """Neither vote nor acknowledge, for the rest of this life."""
+        self.barred = why
+        logger.error("%s: neither votes nor acknowledges: %s", self.plan.id, why)
+        loop.put(Barred(reason=why))
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────────
 
@@ -390,13 +439,13 @@ class Server:
 
     async def _remember(self) -> None:
         """Write down what is remembered of peers, when it changed."""
-        known = self.links.greeting.remembered()
         while True:
-            await trio.sleep(REMEMBER_SECONDS)
+            with trio.move_on_after(REMEMBER_SECONDS):
+                await self._memory_due.wait()
+            self._memory_due = trio.Event()
             now = self.links.greeting.remembered()
-            if now != known:
-                known = now
-                await self.storing.remember(known)
+            if now != self.storage.record.remembered:
+                await self.storing.remember(now)
 
     async def _watch_clusters(self) -> None:
         """Raise WrongCluster when that shows."""
@@ -432,6 +481,10 @@ class Server:
         """Unique for this node for ever: the boot number is in the high bits."""
         self._tickets += 1
         return self.storage.record.boot << 40 | self._tickets
+
+    def _on_snapshot(self, taken: SnapshotTaken) -> None:
+        self._put(taken)
+        self.events.publish(taken)
 
     def _put(self, item: Input) -> None:
         if self._loop is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar, final
 
 import attrs
 import trio
@@ -28,9 +28,47 @@ from raftkit.messages import (
 from raftkit.model import Identity
 from raftkit.storage import InlineWriter, Storage, Writer, open_writer
 
-__all__ = ["Storing"]
+__all__ = ["InLoop", "InThreads", "StorageCalls", "Storing"]
 
 T = TypeVar("T")
+
+
+class StorageCalls(Protocol):
+    """How a storage is called: in threads, in the loop, or in the virtual time of a simulated world."""
+
+    def open_writer(self, storage: Storage) -> AbstractAsyncContextManager[Writer]:
+        """Who performs the writes of `storage`."""
+        ...
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Call `function`, which asks something of a storage, and return what it does."""
+        ...
+
+
+@final
+class InThreads:
+    """For a storage that may block."""
+
+    def open_writer(self, storage: Storage) -> AbstractAsyncContextManager[Writer]:
+        """A thread of its own."""
+        return open_writer(storage)
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """In one of trio's threads."""
+        return await trio.to_thread.run_sync(function)
+
+
+@final
+class InLoop:
+    """For a storage that takes no time."""
+
+    def open_writer(self, storage: Storage) -> AbstractAsyncContextManager[Writer]:
+        """Performs at once."""
+        return nullcontext(InlineWriter(storage))
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """At once."""
+        return function()
 
 
 @attrs.define(eq=False)
@@ -39,15 +77,13 @@ class Storing:
 
     storage: Storage
     "Whose calls block."
-    threads: bool
-    "Whether it takes time, so that it is called in threads."
+    calls: StorageCalls
+    "How it is called."
     _turn: trio.Lock = attrs.field(init=False, factory=trio.Lock)
 
     def open_writer(self) -> AbstractAsyncContextManager[Writer]:
         """The writer of this storage; its writes may run beside the calls below."""
-        return (
-            open_writer(self.storage) if self.threads else nullcontext(InlineWriter(self.storage))
-        )
+        return self.calls.open_writer(self.storage)
 
     async def found(self, record: FoundingRecord) -> PersistentState:
         """Make this node born. Raises WrongCluster if it was born otherwise."""
@@ -88,13 +124,8 @@ class Storing:
             elapsed_ns=capture.elapsed_ns,
             content=capture,
         )
-        return await self._run(take)
+        return await self.calls.run(take)
 
     async def _call(self, function: Callable[[], T]) -> T:
         async with self._turn:
-            return await self._run(function)
-
-    async def _run(self, function: Callable[[], T]) -> T:
-        if self.threads:
-            return await trio.to_thread.run_sync(function)
-        return function()
+            return await self.calls.run(function)

@@ -1,19 +1,22 @@
 """A `StateMachine` on one replica: its commands decoded, called and answered, its fields written and read.
 
 Laws: what a command raises is its answer, the same on every replica; what this node lacks (memory, stack,
-disk) is StateMachineFailed and ends the node. A command that this code can't decode leaves no trace.
+disk) is StateMachineFailed and ends the node. A command that this code can't decode leaves no trace. A field
+that holds what it is not annotated to can't be written; that is no reason to stop.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from typing import Any, TypeGuard
+from typing import Any, TypeGuard, cast
+
+import attrs
 
 from raftkit import encoding
 from raftkit.driver.envelope import END, Reader, item
-from raftkit.driver.hosts import Host, Outcome
+from raftkit.driver.hosts import Host, Outcome, is_nodes_trouble
 from raftkit.driver.replies import VALUE, failed, rejected
 from raftkit.driver.sessions import HEADER_BYTES, NONCE_BIT, Sessions, unpack_header
 from raftkit.encoding import MalformedError
@@ -23,8 +26,9 @@ from raftkit.errors import (
     NotYetEnabled,
     Rejected,
     StateMachineFailed,
+    StateUnwritable,
 )
-from raftkit.model import Run
+from raftkit.model import Index, Run
 from raftkit.statemachine import (
     Command,
     Context,
@@ -41,6 +45,8 @@ __all__ = ["TypedHost"]
 
 _GROUP = 64
 "Elements of a dict or list field that share one item of a snapshot. In the format: never changed."
+_CHECKED_MAX = 64
+"A dict or list with more elements is not looked through after every command, `paranoid` or not."
 _logger = logging.getLogger("raftkit")
 
 
@@ -49,7 +55,11 @@ class TypedHost(Host):
 
     kind = "fields"
 
-    def __init__(self, machine: StateMachine, version: int) -> None:
+    def __init__(self, machine: StateMachine, version: int, *, paranoid: bool) -> None:
+        """`paranoid` looks after each command whether small fields still hold what they are annotated to.
+
+        Raises ConfigError for a machine of which the state can't be written from the start.
+        """
         if hasattr(machine, "__raft_context__"):
             raise ConfigError(
                 f"the factory gave a {type(machine).__name__} that a node owns already: "
@@ -58,7 +68,13 @@ class TypedHost(Host):
         self.schema = schema_of(type(machine), version)
         self.newest = self.schema.newest
         self.machine = machine
+        self._paranoid = paranoid
         machine.__raft_context__ = Ownership.AT_REST
+        if (refused := self._refused(self.schema.fields)) is not None:
+            raise ConfigError(
+                f"the factory made a {type(machine).__name__} that can't be written: {refused}: mend the "
+                "default, or the annotation"
+            )
 
     def apply(
         self, run: Run, sessions: Sessions, bytes_max: int, cluster: bytes
@@ -81,23 +97,65 @@ class TypedHost(Host):
         self, method: MethodSchema, arguments: list[Any], index: int, run: Run, cluster: bytes
     ) -> bytes:
         """Run one command; its reply. Raises StateMachineFailed for what is this node's trouble."""
-        self.machine.__raft_context__ = Context(
-            index=index,
-            term=run.term,
-            time_ns=run.time_ns,
-            elapsed_ns=run.elapsed_ns,
-            cluster=cluster,
-        )
+        self.machine.__raft_context__ = _context(run, index, cluster)
         try:
-            return _answer(method, method.call(self.machine, *arguments))
+            reply = _answer(method, method.call(self.machine, *arguments))
         except Rejected as error:
-            return _rejection(method, arguments, index, error)
-        except (MemoryError, RecursionError, SystemExit) as error:
-            raise _halted(method, index, error) from error
-        except Exception as error:
-            if isinstance(error, OSError) and error.errno is not None:
-                raise _halted(method, index, error) from error
-            return _failed(method, arguments, index, error)
+            reply = _rejection(method, arguments, index, error)
+        except (Exception, SystemExit) as error:
+            if is_nodes_trouble(error):
+                raise _halted(method.where, index, error) from error
+            reply = _failed(method, arguments, index, error)
+        finally:
+            self.machine.__raft_context__ = Ownership.AT_REST
+        self._check(method.where, index)
+        return reply
+
+    def on_clock(self, run: Run, cluster: bytes) -> None:
+        """See `Host`."""
+        where = f"{type(self.machine).__name__}.on_clock"
+        self.machine.__raft_context__ = _context(run, run.first, cluster)
+        try:
+            self.machine.on_clock()
+        except (Exception, SystemExit) as error:
+            if is_nodes_trouble(error):
+                raise _halted(where, run.first, error) from error
+            _logger.exception(
+                "%s at index %d raised in its own code; what it changed stays", where, run.first
+            )
+        finally:
+            self.machine.__raft_context__ = Ownership.AT_REST
+        self._check(where, run.first)
+
+    def _check(self, where: str, index: int) -> None:
+        """Raise StateMachineFailed, under `paranoid`, after the command that left what can't be written."""
+        if not self._paranoid:
+            return
+        small = [it for it in self.schema.fields if _is_small(self._held(it))]
+        if (refused := self._refused(small)) is not None:
+            raise StateMachineFailed(
+                f"{where} left at index {index} what can't be written: {refused}: mend the command (only a "
+                "paranoid node stops here; another can't write snapshots from now on)"
+            )
+
+    def _refused(self, fields: Iterable[Field]) -> Refused | NotYetEnabled | None:
+        """Why the first of `fields` that can't be written can't."""
+        for field in fields:
+            try:
+                if field.since <= self.schema.version:
+                    field.encode(self._held(field))
+                else:
+                    field.leave_out(self._held(field), self.schema.version)
+            except (Refused, NotYetEnabled) as refused:
+                return refused
+        return None
+
+    def next_deadline(self) -> int | None:
+        """See `Host`."""
+        self.machine.__raft_context__ = Ownership.BEING_READ
+        try:
+            deadline_ns: int | None = self.machine.next_deadline()
+            return deadline_ns
         finally:
             self.machine.__raft_context__ = Ownership.AT_REST
 
@@ -137,16 +195,16 @@ class TypedHost(Host):
         name, *error = plain
         return self.schema.commands[name].decode_rejection(error)
 
-    def capture(self) -> Callable[[], Iterator[bytes]]:
-        """See `Host`. Raises StateMachineFailed for a field that does not hold what it is annotated to."""
-        held = {it.name: getattr(self.machine, it.name) for it in self.schema.fields}
+    def capture(self, index: Index) -> Callable[[], Iterator[bytes]]:
+        """See `Host`."""
+        held = {it.name: self._held(it) for it in self.schema.fields}
         copied = {name: it.copy() if type(it) in {dict, list} else it for name, it in held.items()}
         if self.machine.snapshot_mode == "pause":
-            written = list(self._write(copied))
+            written = list(self._write(index, copied))
             return lambda: iter(written)
-        return lambda: self._write(copied)
+        return lambda: self._write(index, copied)
 
-    def _write(self, held: dict[str, Any]) -> Iterator[bytes]:
+    def _write(self, index: Index, held: dict[str, Any]) -> Iterator[bytes]:
         for field in self.schema.fields:
             value = held[field.name]
             try:
@@ -157,10 +215,18 @@ class TypedHost(Host):
                 for plain in _groups(field, value):
                     yield item(plain)
                 yield END
-            except (Refused, NotYetEnabled) as error:
-                raise StateMachineFailed(
-                    f"{type(self.machine).__name__} can't be written: {error}: some command put it there"
-                ) from None
+            except Refused as refused:
+                where = (refused.path or field.name).removeprefix(".")
+                raise StateUnwritable(index, self._named(where), refused.why) from None
+            except NotYetEnabled as error:
+                raise StateUnwritable(index, self._named(field.name), str(error)) from None
+
+    def _held(self, field: Field) -> Any:
+        """What it holds; one that was deleted holds nothing, which no annotation allows."""
+        return getattr(self.machine, field.name, attrs.NOTHING)
+
+    def _named(self, where: str) -> str:
+        return f"{type(self.machine).__name__}.{where}"
 
     def restore(self, reader: Reader) -> None:
         """See `Host`."""
@@ -209,6 +275,10 @@ def _read(codec: Codec, items: Iterator[Any]) -> Any:
             raise Refused(f"expected one value, got {len(other)}")
 
 
+def _is_small(held: object) -> bool:
+    return not isinstance(held, dict | list) or len(cast("list[Any]", held)) <= _CHECKED_MAX
+
+
 def _is_command(it: object) -> TypeGuard[Command[Any, Any]]:
     return isinstance(it, Command)
 
@@ -231,7 +301,7 @@ def _rejection(method: MethodSchema, arguments: list[Any], index: int, error: Re
         return _failed(method, arguments, index, TypeError(f"{type(error).__name__}: {refused}"))
 
 
-def _failed(method: MethodSchema, arguments: list[Any], index: int, error: Exception) -> bytes:
+def _failed(method: MethodSchema, arguments: list[Any], index: int, error: BaseException) -> bytes:
     _logger.error(
         "the command at index %d, %s(%.200s), raised in its own code; the caller gets CommandFailed",
         index,
@@ -242,8 +312,18 @@ def _failed(method: MethodSchema, arguments: list[Any], index: int, error: Excep
     return failed(type(error).__name__, index)
 
 
-def _halted(method: MethodSchema, index: int, error: BaseException) -> StateMachineFailed:
+def _context(run: Run, index: int, cluster: bytes) -> Context:
+    return Context(
+        index=index,
+        term=run.term,
+        time_ns=run.time_ns,
+        elapsed_ns=run.elapsed_ns,
+        cluster=cluster,
+    )
+
+
+def _halted(where: str, index: int, error: BaseException) -> StateMachineFailed:
     return StateMachineFailed(
-        f"{method.where} at index {index} met this node's own trouble: {type(error).__name__}: {error}; "
+        f"{where} at index {index} met this node's own trouble: {type(error).__name__}: {error}; "
         "its state is of no use now: mend the cause and start the node again"
     )

@@ -84,6 +84,8 @@ class Waiters:
         init=False, factory=dict[float, "deque[Call]"]
     )
     "Calls of equal timeout end in the order in which they began: no timer for each."
+    dropped: int = attrs.field(init=False, default=0)
+    "Calls forgotten so far, which may still stand in a queue."
 
     def __len__(self) -> int:
         return len(self._open)
@@ -206,6 +208,7 @@ class Waiters:
     def drop(self, call: Call) -> None:
         """Forget `call`, for which nobody waits and nothing more is sent."""
         call.over = True
+        self.dropped += 1
         key = (call.session, call.number)
         head = self._open[key]
         if head is not call:

@@ -1,4 +1,4 @@
-"""Names the commands that hold up a node: nothing is sent or heard while one runs.
+"""Names the commands, and the clock entries, that hold up a node: nothing is sent or heard while one runs.
 
 Laws: it measures and tells, and changes nothing that is replicated. Each is an event; the log gets a line
 at most once in `QUIET_SECONDS`.
@@ -14,7 +14,7 @@ from collections.abc import Callable
 import attrs
 
 from raftkit.driver.events import SlowCommand
-from raftkit.model import Index, Run
+from raftkit.model import Index, Kind, Run
 
 __all__ = ["Watchdog"]
 
@@ -48,7 +48,9 @@ class Watchdog:
             nonlocal since
             before, since = since, self.clock()
             if since - before > self.limit_seconds:
-                self._tell(index, self.name(run.payloads[index - run.first]), since - before)
+                is_clock = run.kind(index) is Kind.CLOCK
+                command = "on_clock" if is_clock else self.name(run.payloads[index - run.first])
+                self._tell(index, command, since - before)
 
         return note
 

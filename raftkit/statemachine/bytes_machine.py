@@ -16,7 +16,10 @@ __all__ = ["Batch", "BytesStateMachine"]
 
 @attrs.frozen(kw_only=True)
 class Batch:
-    """Commands to apply now, in order. Where one batch ends and the next begins means nothing."""
+    """Commands to apply now, in order. Where one batch ends and the next begins means nothing.
+
+    A clock entry is a batch without commands: do what `elapsed_ns` says is due, and return no result.
+    """
 
     term: int
     "The term of the leader that made the entries."
@@ -27,7 +30,7 @@ class Batch:
     indexes: Sequence[int]
     "Place of each command in the log; growing, with gaps."
     commands: Sequence[bytes]
-    "At least one, as given to `node.execute`."
+    "As given to `node.execute`; none in a clock entry's batch."
 
 
 class BytesStateMachine(ABC):
@@ -39,11 +42,18 @@ class BytesStateMachine(ABC):
 
     @abstractmethod
     def snapshot(self) -> Iterable[bytes]:
-        """The state as it is at this call, whatever is applied while the chunks are being taken."""
+        """The state as it is at this call, whatever is applied while the chunks are being taken.
+
+        An exception means that this state can't be written (StateUnwritable), and the node goes on without.
+        """
 
     @abstractmethod
     def restore(self, chunks: Iterable[bytes]) -> None:
         """Become the state that `snapshot` of this class wrote. Called once, on a fresh machine."""
+
+    def next_deadline(self) -> int | None:
+        """When `apply` should next be called for time's sake alone, as `elapsed_ns`; see `StateMachine`."""
+        return None
 
     def digest(self) -> bytes | None:
         """A hash that is equal where the states are. None: the bytes of `snapshot` are compared."""

@@ -94,6 +94,21 @@ class StateMachine:
         """Called by attrs once the class is complete."""
         check_class(cls)
 
+    def next_deadline(self) -> int | None:
+        """When time alone should change the state next, as `ctx.elapsed_ns` counts it; None: never.
+
+        Override it together with `on_clock`. It looks at the fields, often, and changes nothing. The leader
+        has a clock entry appended when that time has come; a deadline that passed gets one only once.
+        """
+        return None
+
+    def on_clock(self) -> None:
+        """Do what is due by `self.ctx.elapsed_ns`, such as ending leases. Called on every node alike.
+
+        Applied like a command, with `self.ctx` set, at every clock entry. There may be more of those than
+        deadlines, and each may be late. An exception is logged, and what was changed stays changed.
+        """
+
     @property
     def ctx(self) -> Context:
         """What the command being applied may know: index, stamps, chance."""
@@ -348,6 +363,10 @@ def check_default(where: str, name: str, default: object) -> None:
         )
 
 
+_BY_TIME = ("next_deadline", "on_clock")
+"Methods that a node calls by itself."
+
+
 def _both(machine: type, name: str) -> ConfigError:
     return ConfigError(
         f"{machine.__name__}.{name} is both a field and a command or query: rename one"
@@ -377,6 +396,10 @@ def check_class(machine: type[StateMachine]) -> None:
             raise ConfigError(
                 f"{name} has a field named ctx, which is what commands know: rename it"
             )
+        if field.name in _BY_TIME:
+            raise ConfigError(
+                f"{name} has a field named {field.name}, which is what time calls: rename it"
+            )
         # A method below its field replaced the field's default; one in another class hides the field.
         if field.name in methods or isinstance(field.default, Method):
             raise _both(machine, field.name)
@@ -384,7 +407,14 @@ def check_class(machine: type[StateMachine]) -> None:
             raise ConfigError(
                 f"{name}.{field.name} begins in a later version, so it needs a default"
             )
+    for key in _BY_TIME:
+        if inspect.iscoroutinefunction(inspect.getattr_static(machine, key)):
+            raise ConfigError(f"{name}.{key} must be a plain function: no async")
     for key, method in methods.items():
+        if key in _BY_TIME:
+            raise ConfigError(
+                f"{name}.{key} is called by time, not by callers: declare it without a decorator"
+            )
         if method.name != key:
             raise ConfigError(f"{name}.{key} is {method.name} under another name: declare it once")
         if inspect.getattr_static(machine, key) is not method:

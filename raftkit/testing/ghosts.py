@@ -11,7 +11,7 @@ leader that counted, and only by what a majority of disks would give back at tha
 from __future__ import annotations
 
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import attrs
@@ -79,6 +79,7 @@ class Ghosts:
         self.snapshots_installed = 0
         self._counted: list[tuple[Term, Index]] = []
         self._digest = (0, 0)
+        self._disks_lost = False
         self._majority = len(configuration.voters) // 2 + 1
         chain = TermChain(first=founding.first, previous_term=Term(0))
         chain.extend(founding)
@@ -121,6 +122,12 @@ class Ghosts:
         shadow.leads = None
         self._quorum_log()
 
+    def disk_lost(self, shadow: Shadow) -> None:
+        """The server and its disk are gone: a majority may hold what is committed no more."""
+        shadow.raft = None
+        shadow.leads = None
+        self._disks_lost = True
+
     # ── a step ──
 
     def stepped(self, shadow: Shadow, inputs: Sequence[Input], effects: Effects) -> None:
@@ -149,11 +156,11 @@ class Ghosts:
             _pre_vote_pure(shadow, inputs[0], effects, before)
         if effects.persist is not None:
             self._issued(shadow, effects.persist)
-        if raft.role != "leader":
-            shadow.leads = None
         commit_index = raft.commit_index
         if commit_index != shadow.commit_index:
             self._committed(shadow, commit_index)
+        if raft.role != "leader":
+            shadow.leads = None
         self._bounds(shadow, raft)
         if effects.install is not None:
             self._installed(shadow, effects.install)
@@ -183,9 +190,12 @@ class Ghosts:
         votes = sum(self.votes.get((v, term)) == identity for v in self.configuration.voters)
         if votes < self._majority:
             fail("S6 QuorumWin", f"{identity} leads {term} by {votes} durable votes")
-        committed = self.commit_index
-        if not shadow.issued.holds(committed, self.committed_terms[-1]):
-            fail("S15 LeaderCompleteness", f"{identity} leads {term} without entry {committed}")
+        # Not of what a later term has committed: votes for this one may have been long on their way.
+        earlier = bisect_left(self._counted, (term, Index(0)))
+        if earlier:
+            counted, committed = self._counted[earlier - 1]
+            if not shadow.issued.holds(committed, counted):
+                fail("S15 LeaderCompleteness", f"{identity} leads {term} without entry {committed}")
         shadow.leads = term
         shadow.matches.clear()
 
@@ -282,7 +292,7 @@ class Ghosts:
         if shadow.leads != term:
             where = f"{shadow.identity}, leader of {shadow.leads}"
             fail("S12 CommitRule", f"{where}: {known} → {commit_index} of term {term}")
-        holders = sum(s.disk.log.holds(commit_index, term) for s in self.shadows.values())
+        holders = self._holders(commit_index, term)
         if holders < self._majority:
             fail("S13 CommittedDurable", f"{commit_index} of term {term} is on {holders} disks")
         self._counted.append((term, commit_index))
@@ -402,6 +412,22 @@ class Ghosts:
         self._digest = (index, digest)
         return digest.to_bytes(4, "big") * (digest % 64)
 
+    def snapshot_at(self, index: Index) -> tuple[SnapshotMeta, bytes]:
+        """That snapshot and what describes it, as any server would take it."""
+        data = self.snapshot_of(index)
+        time_ns, elapsed_ns = self.stamps_of(index)
+        snapshot = SnapshotMeta(
+            index=index,
+            term=self.committed_terms[index - 1],
+            configuration=self.configuration,
+            configuration_index=Index(1),
+            time_ns=time_ns,
+            elapsed_ns=elapsed_ns,
+            size=len(data),
+            checksum=zlib.crc32(data),
+        )
+        return snapshot, data
+
     def stamps_of(self, index: Index) -> tuple[int, int]:
         """Stamps of the committed entry at `index`."""
         chain = self.chains[self.committed_terms[index - 1]]
@@ -450,10 +476,15 @@ class Ghosts:
 
     # ── all servers together ──
 
+    def _holders(self, index: Index, term: Term) -> int:
+        """How many voters' disks would give back this entry."""
+        voters = [self.shadows[voter] for voter in self.configuration.voters]
+        return sum(voter.disk.log.holds(index, term) for voter in voters)
+
     def _quorum_log(self) -> None:
         index, term = self.commit_index, self.committed_terms[-1]
-        holders = sum(s.disk.log.holds(index, term) for s in self.shadows.values())
-        if holders < self._majority:
+        holders = self._holders(index, term)
+        if holders < self._majority and not self._disks_lost:
             fail("S16 QuorumLog", f"entry {index} of term {term} is on {holders} disks")
 
     def _more_up_to_date(self) -> None:

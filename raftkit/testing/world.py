@@ -10,12 +10,14 @@ only from the agenda. A failure raises `InvariantViolated` with its seed and ste
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Callable
 from functools import cache
 
 import attrs
 
+from raftkit.driver import Recorder
 from raftkit.membership import Configuration, Member, Settings
 from raftkit.messages import Message, Receive
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
@@ -28,7 +30,7 @@ from raftkit.testing.world_shadows import InvariantViolated, fail
 from raftkit.testing.world_stage import Stage
 from raftkit.testing.world_swarm import ENTRY_BYTES_MAX, Swarm
 
-__all__ = ["InvariantViolated", "Report", "World"]
+__all__ = ["InvariantViolated", "Report", "World", "founding_of"]
 
 NAMES = "abcdefg"
 ELECTION_TICKS_MAX = Settings().election_timeout_ms[1] // TICK_MS
@@ -73,6 +75,8 @@ class Report:
     "Writes issued."
     faults: dict[str, int]
     "How often each fault happened."
+    trace_hash: str | None = None
+    "SHA-256 of all that happened, in hexadecimal; None where it was not asked for."
 
 
 class World:
@@ -85,17 +89,28 @@ class World:
         nodes: int = 5,
         deliveries: int = 2000,
         trace: Callable[[str], None] | None = None,
+        hashed: bool = False,
+        recorder: Recorder | None = None,
     ) -> None:
-        """`nodes` from 1 to 7; the storm ends after `deliveries`; `trace` is told all that happens."""
+        """`nodes` from 1 to 7; the storm ends after `deliveries`; `trace` is told all that happens.
+
+        `hashed` keeps a running hash of all that, for `Report.trace_hash`. `recorder` records all cores.
+        """
         rng = random.Random(f"raftkit world {seed}")
-        configuration, founding = _founding(nodes)
+        configuration, founding = founding_of(nodes)
         self.seed = seed
         self.deliveries = 0
-        self.stage = Stage(rng=rng, swarm=Swarm.draw(rng), trace=trace)
+        self._trace_hash = hashlib.sha256() if hashed else None
+        self.stage = Stage(
+            rng=rng,
+            swarm=Swarm.draw(rng),
+            trace=self._hashing(trace) if hashed else trace,
+            recorder=recorder,
+        )
         self.network = Network(self.stage, self._arrived)
         self.ghosts = Ghosts(configuration, founding)
         self.servers: dict[NodeId, Server] = {}
-        self.nemesis = Nemesis(self.stage, self.network, self.servers, configuration)
+        self.nemesis = Nemesis(self.stage, self.network, self.servers)
         self._storm_deliveries = deliveries
         for member in configuration.members:
             log = LogImage()
@@ -127,6 +142,18 @@ class World:
                 name, detail = "raised", f"{type(error).__name__}: {error}"
             raise InvariantViolated(name, detail, seed=self.seed, step=self.ghosts.steps) from error
         return self._report()
+
+    def _hashing(self, trace: Callable[[str], None] | None) -> Callable[[str], None]:
+        """`trace`, with the running hash before it."""
+        running = self._trace_hash
+        assert running is not None
+
+        def tell(line: str) -> None:
+            running.update(line.encode())
+            if trace is not None:
+                trace(line)
+
+        return tell
 
     # ── storm ──
 
@@ -196,17 +223,17 @@ class World:
 
     def _calm(self) -> list[Server]:
         """Mend a random quorum and its links; leave the others broken for good, each in its way."""
-        rng, names = self.stage.rng, list(self.servers)
+        names = list(self.servers)
         self.nemesis.over = True
         self.stage.swarm = self.stage.swarm.calm()
         self.network.clogged.clear()
-        quorum = sorted(rng.sample(names, rng.randint(len(names) // 2 + 1, len(names))))
+        quorum = self._some_quorum()
         cut: set[tuple[NodeId, NodeId]] = set()
         for name in names:
             if name not in quorum:
                 cut |= self._break(self.servers[name], quorum)
         self.network.cut = frozenset(cut)
-        self.stage.tell(f"calm among {quorum}, cut: {sorted(cut)}")
+        self.stage.note(f"calm among {quorum}, cut: {sorted(cut)}")
         for name in quorum:
             if self.servers[name].raft is None:
                 self.servers[name].start()
@@ -215,6 +242,14 @@ class World:
                 server.resume()
         return [self.servers[name] for name in quorum]
 
+    def _some_quorum(self) -> list[NodeId]:
+        """A majority that is fit to lead, since no other could elect whoever has the longest log; or more."""
+        rng, names = self.stage.rng, list(self.servers)
+        most = len(names) // 2 + 1
+        quorum = rng.sample([it for it in names if not self.servers[it].outdated], most)
+        others = [name for name in names if name not in quorum]
+        return sorted(quorum + rng.sample(others, rng.randint(0, len(others))))
+
     def _break(self, server: Server, quorum: list[NodeId]) -> set[tuple[NodeId, NodeId]]:
         """Break a server that is not of the quorum; the links that it has no more."""
         name = server.identity.id
@@ -222,7 +257,7 @@ class World:
         heard = {(other, name) for other in others}
         said = {(name, other) for other in others}
         fate = self.stage.rng.choice(("dead", "isolated", "deaf", "mute", "half"))
-        self.stage.tell(f"{name} is {fate}")
+        self.stage.note(f"{name} is {fate}")
         match fate:
             case "dead":
                 if server.raft is not None:
@@ -292,7 +327,8 @@ class World:
             assert server.raft is not None
             if server.raft.leader != first.leader or server.raft.term != first.term:
                 return None
-        return next((s for s in quorum if s.identity.id == first.leader), None)
+        leader = next((s for s in quorum if s.identity.id == first.leader), None)
+        return None if leader is not None and leader.outdated else leader
 
     def _pass(self, ticks: float) -> None:
         """Let time go on."""
@@ -316,13 +352,16 @@ class World:
             snapshots=self.ghosts.snapshots_installed,
             writes=sum(s.writes for s in servers),
             faults=dict(self.nemesis.count),
+            trace_hash=None if self._trace_hash is None else self._trace_hash.hexdigest(),
         )
 
 
 def _has_all(server: Server, last: Index) -> bool:
     raft = server.raft
     assert raft is not None
-    return last == raft.last_index == raft.commit_index == server.applied_index
+    if last != raft.last_index or last != raft.commit_index:
+        return False
+    return server.outdated or last == server.applied_index
 
 
 def _states(servers: list[Server]) -> str:
@@ -335,7 +374,7 @@ def _states(servers: list[Server]) -> str:
 
 
 @cache
-def _founding(nodes: int) -> tuple[Configuration, Run]:
+def founding_of(nodes: int) -> tuple[Configuration, Run]:
     """The group, and entry 1 that every member begins with."""
     configuration = Configuration(
         members=tuple(Member(id=name, incarnation=1, address="") for name in NAMES[:nodes]),

@@ -151,9 +151,19 @@ class WorldDisk:
 
     def crash(self, rng: random.Random) -> list[Write]:
         """Lose what is queued but a prefix; returns what of it became durable."""
-        survived = [self.perform() for _ in range(rng.randint(0, len(self.queue)))]
+        kept, steps = rng.randint(0, len(self.queue)), 0
+        if kept < len(self.queue):
+            steps = rng.randint(0, 3 + sum(map(len, self.queue[kept].runs)))
+        return self.lose(kept, steps)
+
+    def lose(self, kept: int = 0, steps: int = 0) -> list[Write]:
+        """Lose what is queued but the first `kept` writes and the first `steps` changes of the next one.
+
+        Returns what became durable.
+        """
+        survived = [self.perform() for _ in range(kept)]
         if self.queue:
-            torn = _prefix(self.queue.popleft(), rng)
+            torn = _prefix(self.queue.popleft(), steps)
             self._perform(torn)
             survived.append(torn)
         self.queue.clear()
@@ -205,10 +215,8 @@ class WorldDisk:
             self.receiving, self.received = None, b""
 
 
-def _prefix(write: Write, rng: random.Random) -> Write:
-    """The first few of the changes that `write` makes, in their order."""
-    entries = sum(map(len, write.runs))
-    steps = rng.randint(0, 3 + entries)
+def _prefix(write: Write, steps: int) -> Write:
+    """The first few of the changes that `write` makes, in their order; each entry is one."""
     runs: list[Run] = []
     left = steps - 3
     for run in write.runs:

@@ -15,7 +15,6 @@ from itertools import combinations
 
 import attrs
 
-from raftkit.membership import Configuration
 from raftkit.messages import AppendEntries, Message, PeerUnreachable
 from raftkit.model import Identity, Index, NodeId
 from raftkit.testing.world_network import Link, Network
@@ -34,12 +33,10 @@ class Nemesis:
         stage: Stage,
         network: Network,
         servers: dict[NodeId, Server],
-        configuration: Configuration,
     ) -> None:
         self.stage = stage
         self.network = network
         self.servers = servers
-        self.configuration = configuration
         self.over = False
         "Set when the world calms down: nothing is harmed or mended from then on."
         self.count: Counter[str] = Counter()
@@ -154,7 +151,7 @@ class Nemesis:
     def snapshot(self) -> None:
         """A server takes a snapshot of its machine, and compacts its log."""
         if alive := self._alive():
-            self.stage.rng.choice(alive).take_snapshot(self.configuration)
+            self.stage.rng.choice(alive).take_snapshot()
 
     def step_clock(self) -> None:
         """Somebody sets a wall clock."""
@@ -167,6 +164,12 @@ class Nemesis:
         if len(alive) > 1:
             self._lost_connection(*self.stage.rng.sample(alive, 2))
 
+    def outdate(self) -> None:
+        """A server runs older code than the others, for good, and meets an entry that it can't apply."""
+        fit = [s for s in self.servers.values() if not s.outdated]
+        if len(fit) - 1 > len(self.servers) // 2:
+            self.stage.rng.choice(fit).outdated = True
+
     # ── how ──
 
     def _strike(self) -> None:
@@ -175,7 +178,7 @@ class Nemesis:
         faults = self.stage.swarm.faults
         (name,) = self.stage.rng.choices(list(faults), list(faults.values()))
         self.count[name] += 1
-        self.stage.tell(f"nemesis: {name}")
+        self.stage.note(f"nemesis: {name}")
         _FAULTS[name](self)
         self.begin()
 

@@ -7,13 +7,12 @@ waits in one queue. A crash ends a life: whatever was under way in it finds anot
 from __future__ import annotations
 
 import random
-import zlib
 from collections import deque
 from collections.abc import Callable
 from typing import TypeVarTuple
 
 from raftkit.core import Raft
-from raftkit.membership import Configuration
+from raftkit.driver import Life
 from raftkit.messages import (
     Applied,
     Effects,
@@ -29,6 +28,7 @@ from raftkit.messages import (
     SnapshotRead,
     SnapshotTaken,
     Tick,
+    Unfit,
     Write,
 )
 from raftkit.model import Identity, Index, NodeId
@@ -38,7 +38,7 @@ from raftkit.testing.world_network import Network
 from raftkit.testing.world_shadows import Shadow, fail
 from raftkit.testing.world_stage import Stage
 
-__all__ = ["Server"]
+__all__ = ["Server", "timers"]
 
 Arguments = TypeVarTuple("Arguments")
 
@@ -71,9 +71,11 @@ class Server:
         self.shadow = Shadow(identity=identity, disk=disk, issued=disk.log)
         ghosts.shadows[identity.id] = self.shadow
         self.raft: Raft | None = None
+        self.recorded: Life | None = None
         self.life = 0
         self.paused = False
         self.wall_offset_ns = 0
+        self.outdated = False
         self.applied_index = Index(0)
         self.writes = 0
         self._tickets = 0
@@ -92,8 +94,11 @@ class Server:
         assert self.raft is None
         stage = self.stage
         seed = stage.rng.getrandbits(64)
-        timers = ExtremeRandom(seed) if stage.swarm.extreme_timers else random.Random(seed)
-        self.raft = Raft(stage.swarm.config(self.identity), self.disk.recover(), rng=timers)
+        extreme = stage.swarm.extreme_timers
+        config, found = stage.swarm.config(self.identity), self.disk.recover()
+        if stage.recorder is not None:
+            self.recorded, found = stage.recorder.begin(config, found, seed, extreme=extreme)
+        self.raft = Raft(config, found, rng=timers(seed, extreme=extreme))
         self._ticked = int(stage.agenda.now)
         self._machine_free_at = stage.agenda.now
         self.applied_index = Index(0) if self.disk.snapshot is None else self.disk.snapshot.index
@@ -115,6 +120,8 @@ class Server:
             self.ghosts.performed(self.shadow, write)
         self.ghosts.crashed(self.shadow)
         self.stage.tell(f"{self.identity.id} crashes; disk: {self.disk.term} {self.disk.voted_for}")
+        if self.recorded is not None:
+            self.recorded.end("crashes")
         self._on_crash(self)
 
     def resume(self) -> None:
@@ -153,24 +160,13 @@ class Server:
         self._tickets += 1
         self.take(Read(ticket=self._tickets))
 
-    def take_snapshot(self, configuration: Configuration) -> None:
+    def take_snapshot(self) -> None:
         """Begin a snapshot of the machine as it is; it becomes durable after a while."""
         index = self.applied_index
         newest = Index(0) if self.disk.snapshot is None else self.disk.snapshot.index
         if index <= newest:
             return
-        data = self.ghosts.snapshot_of(index)
-        time_ns, elapsed_ns = self.ghosts.stamps_of(index)
-        snapshot = SnapshotMeta(
-            index=index,
-            term=self.ghosts.committed_terms[index - 1],
-            configuration=configuration,
-            configuration_index=Index(1),
-            time_ns=time_ns,
-            elapsed_ns=elapsed_ns,
-            size=len(data),
-            checksum=zlib.crc32(data),
-        )
+        snapshot, data = self.ghosts.snapshot_at(index)
         self._later(self.stage.swarm.disk, self._snapshot_taken, snapshot, data)
 
     def _snapshot_taken(self, snapshot: SnapshotMeta, data: bytes) -> None:
@@ -206,7 +202,9 @@ class Server:
             )
             inputs.insert(0, tick)
             self._ticked = now
-        effects = raft.step(inputs)
+        effects = (
+            raft.step(inputs) if self.recorded is None else self.recorded.step(raft, inputs)
+        )
         if self.stage.trace is not None:
             self.stage.tell(f"{self.identity.id} {raft.role} {raft.term}: {inputs} → {effects}")
         self.ghosts.stepped(self.shadow, inputs, effects)
@@ -312,6 +310,10 @@ class Server:
         self._after(self._machine_free_at - agenda.now, self._applied, index)
 
     def _applied(self, index: Index) -> None:
+        if self.outdated:
+            # In each of its lives it finds that out when it applies.
+            self.take(Unfit(reason="older code"))
+            return
         self.applied_index = index
         self.take(Applied(index=index))
 
@@ -336,6 +338,11 @@ class Server:
     ) -> None:
         if life == self.life:
             action(*arguments)
+
+
+def timers(seed: int, *, extreme: bool) -> random.Random:
+    """What a core draws its timeouts from."""
+    return ExtremeRandom(seed) if extreme else random.Random(seed)
 
 
 class ExtremeRandom(random.Random):

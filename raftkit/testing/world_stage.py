@@ -13,6 +13,7 @@ from typing import TypeVarTuple
 
 import attrs
 
+from raftkit.driver import Recorder
 from raftkit.testing.world_swarm import Swarm
 
 __all__ = ["Agenda", "Stage"]
@@ -53,6 +54,8 @@ class Stage:
     "Virtual time."
     trace: Callable[[str], None] | None = None
     "Is told what happens, where somebody wants to know."
+    recorder: Recorder | None = None
+    "Records the cores, where somebody wants to replay them."
 
     def around(self, mean: float) -> float:
         """A time around `mean`: uniform up to twice of it."""
@@ -62,3 +65,9 @@ class Stage:
         """For the trace, if there is one. On hot paths ask for `trace` before making the text."""
         if self.trace is not None:
             self.trace(f"{self.agenda.now:9.2f} {what}")
+
+    def note(self, what: str) -> None:
+        """For the trace and the recording: something that no core did."""
+        self.tell(what)
+        if self.recorder is not None:
+            self.recorder.note(what)

@@ -33,6 +33,7 @@ FAULTS = {
     "snapshot": 6.0,
     "step_clock": 0.3,
     "unreachable": 0.5,
+    "outdate": 0.1,
 }
 "How often each happens in 100 ticks where it is on. The names are methods of `Nemesis`."
 

@@ -114,12 +114,12 @@ class MemoryNetwork:
         wanted = one.wants(other) or other.wants(one)
         if not wanted or b in one.links or {(a, b), (b, a)} & self._cut:
             return
-        link = _Link((one, other))
+        link = Link((one, other))
         one.links[b] = other.links[a] = link
         one.sink.linked(b)
         other.sink.linked(a)
 
-    def carry(self, link: _Link, sender: MemoryEndpoint, data: bytes) -> None:
+    def carry(self, link: Link, sender: MemoryEndpoint, data: bytes) -> None:
         """Put `data` on its way, or lose it."""
         receiver = link.other(sender)
         if (sender.identity.id, receiver.identity.id) in self._cut:
@@ -135,7 +135,7 @@ class MemoryNetwork:
 
 
 @attrs.define(eq=False)
-class _Link:
+class Link:
     """A connection of two endpoints. What is on its way when it closes is lost."""
 
     ends: tuple[MemoryEndpoint, MemoryEndpoint]
@@ -162,7 +162,7 @@ class _Arrival:
     "In trio's time."
     number: int
     "Breaks ties, first sent first."
-    link: _Link
+    link: Link
     data: bytes
 
     def __lt__(self, other: _Arrival) -> bool:
@@ -181,16 +181,17 @@ class MemoryEndpoint:
     "Where it is found in its network."
     sink: Sink
     "Who is told."
-    links: dict[NodeId, _Link] = attrs.field(init=False, factory=dict[NodeId, _Link])
+    links: dict[NodeId, Link] = attrs.field(init=False, factory=dict[NodeId, Link])
     "Those that stand, by the peer's name."
-    _scope: Scope = attrs.field(init=False, default=UNBORN)
+    scope: Scope = attrs.field(init=False, default=UNBORN)
+    "Of the frames it sends."
     _decoder: FrameDecoder = attrs.field(init=False, factory=lambda: FrameDecoder(scope=UNBORN))
     _peers: dict[NodeId, str] = attrs.field(init=False, factory=dict[NodeId, str])
     _refused: set[NodeId] = attrs.field(init=False, factory=set[NodeId])
     "Peers without a link, of whom the sink knows."
     _arriving: list[_Arrival] = attrs.field(init=False, factory=list[_Arrival])
     "A heap."
-    _queued_bytes: dict[_Link, int] = attrs.field(init=False, factory=dict[_Link, int])
+    _queued_bytes: dict[Link, int] = attrs.field(init=False, factory=dict[Link, int])
     "Of `_arriving`, by link."
     _sent: int = attrs.field(init=False, default=0)
     _retry_at: float = attrs.field(init=False, default=math.inf)
@@ -198,7 +199,7 @@ class MemoryEndpoint:
 
     def adopt(self, scope: Scope) -> None:
         """See `LossyEndpoint`."""
-        self._scope = self._decoder.scope = scope
+        self.scope = self._decoder.scope = scope
 
     def connect(self, peers: Mapping[NodeId, str]) -> None:
         """See `LossyEndpoint`. Here a refused peer is tried again when it opens, or after a second."""
@@ -219,7 +220,7 @@ class MemoryEndpoint:
 
     def send(self, targets: Sequence[NodeId], body: Message | DriverMessage) -> None:
         """See `LossyEndpoint`."""
-        frame = Frame(scope=self._scope, sender=self.identity, body=body)
+        frame = Frame(scope=self.scope, sender=self.identity, body=body)
         data = encode_frame(frame, limits=_LIMITS)
         for target in targets:
             link = self.links.get(target)
@@ -231,7 +232,7 @@ class MemoryEndpoint:
         for link in list(self.links.values()):
             link.close("closed the connection")
 
-    def arrive(self, link: _Link, data: bytes, seconds: float) -> None:
+    def arrive(self, link: Link, data: bytes, seconds: float) -> None:
         """Note that `data` will be here in so many seconds."""
         queued = self._queued_bytes.get(link, 0) + len(data)
         if queued > self.network.queue_bytes_max:
@@ -272,7 +273,7 @@ class MemoryEndpoint:
             self._decoder.receive_data(arrival.data)
             frame = self._decoder.next_frame()
         except RemoteProtocolError as error:
-            self._decoder = FrameDecoder(scope=self._scope)
+            self._decoder = FrameDecoder(scope=self.scope)
             link.close(str(error))
             return
         assert frame is not NEED_DATA  # whole frames travel

@@ -52,6 +52,8 @@ COMPLAIN_SECONDS: Final = 60.0
 "Between two lines in the log about connections that were refused."
 
 _LIMITS: Final = Limits()
+_HELLO_LIMITS: Final = attrs.evolve(_LIMITS, frame_bytes_max=_LIMITS.control_bytes_max + 1024)
+"Until a hello has come, so that `PENDING_MAX` strangers hold 16 MiB together, not 512."
 
 logger = logging.getLogger("raftkit")
 
@@ -288,7 +290,7 @@ class TcpEndpoint:
             sock=as_stream(sock),
             peer=peer,
             dialled=peer is not None,
-            decoder=FrameDecoder(scope=self._scope, limits=_LIMITS),
+            decoder=FrameDecoder(scope=self._scope, limits=_HELLO_LIMITS),
             counts=self._counts,
             deliver=self._on_frame,
         )
@@ -337,6 +339,7 @@ class TcpEndpoint:
             link.refuse(Refusal.IMPOSTOR, f"says that it is {sender.id}, not {link.peer}")
         else:
             link.greet(sender)
+            link.decoder.limits = _LIMITS
             if link in self._pending:
                 self._admit(link, sender.id)
 

@@ -24,6 +24,7 @@ __all__ = [
     "Place",
     "as_stream",
     "dial",
+    "host_and_port",
     "listen",
     "name_of_peer",
     "name_of_self",
@@ -73,18 +74,23 @@ class Place:
         return ipaddress.ip_address(str(self.where[0])).is_loopback
 
 
+def host_and_port(address: str) -> tuple[str, int]:
+    """The parts of "host:port" or "[IPv6 host]:port". Raises ConfigError, in one line."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None or int(found["port"]) > 65535:
+        raise ConfigError(f'address {address!r} is not "host:port" or "[IPv6 host]:port"')
+    return found["v6"] or found["name"], int(found["port"])
+
+
 async def resolve(address: str, *, insecure: bool) -> list[Place]:
     """The places that "host:port" or "[host]:port" names, at least one.
 
     Raises ConfigError, in one line, if it names none, or one that is not loopback and not `insecure`.
     """
-    found = _ADDRESS.fullmatch(address)
-    if found is None or int(found["port"]) > 65535:
-        raise ConfigError(f'address {address!r} is not "host:port" or "[IPv6 host]:port"')
-    host = found["v6"] or found["name"]
+    host, port = host_and_port(address)
     try:
         answers = await trio.socket.getaddrinfo(
-            host, int(found["port"]), type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
+            host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
         )
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"address {address}: {host} is not known: {reason_of(error)}") from error

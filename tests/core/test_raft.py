@@ -64,6 +64,7 @@ def test_status_of_a_follower() -> None:
     status = (a.raft.role, a.raft.term, a.raft.leader, a.raft.last_index, a.raft.durable_index)
     assert status == ("follower", 2, "b", 3, 3)
     assert (a.raft.commit_index, a.raft.configuration, a.raft.peers()) == (0, ABC, ())
+    assert a.raft.configuration_index == 1
 
 
 def test_status_of_a_leader() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 import attrs
@@ -9,8 +10,13 @@ import pytest
 from hypothesis import given, strategies as st
 
 from raftkit.driver.cutting import Cuts
-from raftkit.membership import Settings
-from raftkit.model import Index, Kind, Run, Term
+from raftkit.driver.replica import Replica, UnknownCommand
+from raftkit.driver.sessions import NONCE_BIT, pack_header
+from raftkit.encoding import dumps
+from raftkit.membership import Configuration, Member, Settings
+from raftkit.model import Index, Kind, NodeId, Run, Term
+from raftkit.statemachine import Batch, BytesStateMachine
+from tests.node.machines import Counter
 
 OFF = Settings(snapshot_entries=0, snapshot_bytes=0, snapshot_elapsed_ms=0)
 MS = 1_000_000
@@ -36,8 +42,7 @@ def cuts_of(
     settings: Settings, *runs: Run, begin: int = 0, lowered: Settings | None = None
 ) -> list[int]:
     """Where snapshots are due; after a configuration, by the settings `lowered`."""
-    cuts, found = Cuts(), list[int]()
-    cuts.begin(Index(begin), 0)
+    cuts, found = Cuts(index=Index(begin)), list[int]()
     for each in runs:
         first = each.first
         while first <= each.last:
@@ -126,3 +131,90 @@ def test_cuts_do_not_depend_on_batches(
     expected = cuts_of(first, *singles, lowered=then)
     assert cuts_of(first, whole, lowered=then) == expected
     assert cuts_of(first, *parts, lowered=then) == expected
+
+
+class Nothing(BytesStateMachine):
+    """Keeps nothing: what its snapshots hold is the replica's own."""
+
+    def apply(self, batch: Batch) -> list[bytes]:
+        return [b""] * len(batch.commands)
+
+    def snapshot(self) -> list[bytes]:
+        return []
+
+    def restore(self, chunks: object) -> None:
+        pass
+
+
+def log_of(settings: Settings, entries: list[tuple[int, int]]) -> list[Run]:
+    """A configuration with these settings, then commands: (size, ms since the one before)."""
+    members = (Member(id=NodeId("a"), incarnation=1, address="a:1"),)
+    payloads = [Configuration(members=members, settings=settings).encode()]
+    payloads += [pack_header(NONCE_BIT, 1, 0) + bytes(size) for size, _ in entries]
+    stamps = [0, *accumulate(ms for _, ms in entries)]
+    return [
+        Run(
+            first=Index(place),
+            term=Term(1),
+            time_ns=0,
+            elapsed_ns=ms * MS,
+            kinds=(Kind.CONFIGURATION,) if place == 1 else None,
+            payloads=(payload,),
+        )
+        for place, (payload, ms) in enumerate(zip(payloads, stamps, strict=True), 1)
+    ]
+
+
+def snapshots_at_cuts(replica: Replica[Nothing], log: list[Run]) -> dict[int, bytes]:
+    """The bytes of the snapshot at each cut."""
+    found: dict[int, bytes] = {}
+    for each in log:
+        replica.apply([each])
+        if replica.at_cut:
+            found[each.last] = b"".join(replica.snapshot())
+    return found
+
+
+@given(
+    settings=st.builds(
+        attrs.evolve,
+        st.just(OFF),
+        snapshot_entries=st.integers(0, 7),
+        snapshot_bytes=st.integers(0, 200),
+        snapshot_elapsed_ms=st.integers(0, 30),
+    ),
+    entries=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 9)), min_size=1, max_size=40),
+    at=st.integers(1, 41),
+)
+def test_who_restores_a_snapshot_from_anywhere_cuts_where_the_others_do(
+    settings: Settings, entries: list[tuple[int, int]], at: int
+) -> None:
+    """Whichever limit it is: what counts towards the next cut is in the snapshot."""
+    log = log_of(settings, entries)
+    at = min(at, len(log))
+    first, restored = Replica(Nothing), Replica(Nothing)
+    before = snapshots_at_cuts(first, log[:at])
+    restored.restore(list(first.snapshot()))
+
+    expected = snapshots_at_cuts(first, log[at:])
+
+    assert snapshots_at_cuts(restored, log[at:]) == expected
+    assert restored.digest() == first.digest()
+    assert {**before, **expected} == snapshots_at_cuts(Replica(Nothing), log)
+
+
+def test_what_was_not_applied_is_not_counted() -> None:
+    """An entry that this code does not know is no part of the count, in a snapshot taken there neither."""
+    configuration, *_ = log_of(attrs.evolve(OFF, snapshot_entries=3), [])
+    bodies = [Replica(Counter).encode(Counter.add()), dumps(["multiply"])]
+    both = attrs.evolve(
+        run(2, 0, 0), payloads=tuple(pack_header(NONCE_BIT, 1, 0) + body for body in bodies)
+    )
+    stopped, known = Replica(Counter), Replica(Counter)
+    known.apply([configuration, both.cut(Index(2), Index(2))])
+
+    with pytest.raises(UnknownCommand, match="index 3"):
+        stopped.apply([configuration, both])
+
+    assert stopped.digest() == known.digest()
+    assert not stopped.at_cut

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from raftkit.driver.forwarding import Forwarding
 from raftkit.driver.relay import REQUESTS_MAX, Relay
@@ -102,6 +103,29 @@ async def test_without_a_leader_it_waits() -> None:
 
     assert bench.collect() == []
     assert call.sendings == 0
+
+
+async def test_what_was_given_up_without_a_leader_leaves_the_queue(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bench = Bench(core=Core(leader=None))
+    patient = Call(session=7, number=10_000, payload=PAYLOAD)  # first in the queue, and stays
+    bench.waiters.add(patient, math.inf)
+    patient.wake = lambda _: None
+    bench.forwarding.submit(patient)
+    for number in range(1000):
+        bench.submit(number)
+        await trio.sleep(1.0)  # each is given up after 10 s
+        bench.waiters.expire(trio.current_time())
+        bench.collect()
+        assert len(bench.waiters) <= 11
+        assert bench.forwarding.pending_bytes <= 3 * 11 * len(PAYLOAD)
+    bench.core.leader = "b"
+    bench.collect()
+
+    assert bench.sent == [("b", Forward(request=1, payloads=(PAYLOAD,) * len(bench.waiters)))]
+    assert patient.sendings == 1
+    assert bench.forwarding.pending_bytes == 0
 
 
 async def test_an_unanswered_forward_is_sent_again_under_the_same_number() -> None:

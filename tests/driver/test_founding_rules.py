@@ -52,6 +52,7 @@ class Bench:
             members=MEMBERS,
             settings=Settings(),
             machine_digest=bytes(32),
+            fingerprint=bytes(32),
             alone=False,
         )
         self.greeting = Greeting(
@@ -213,7 +214,9 @@ async def test_promises_are_remembered_and_told_to_who_made_them(
     message: Message, told: tuple[int, int] | None
 ) -> None:
     bench = Bench()
-    bench.everyone()
+    bench.greeting.adopt(BORN)
+    bench.greeting.on_linked("c")
+    bench.hear("c", BORN, incarnation=ord("c"))
     c = identity("c", ord("c"))
     bench.greeting.note_message(c, message)
     bench.greeting.note_message(c, HeartbeatReply(term=Term(1), round=1, index=Index(1), wall_ns=0))
@@ -223,7 +226,7 @@ async def test_promises_are_remembered_and_told_to_who_made_them(
     bench.greeting.on_unreachable("c", "closed")
     bench.greeting.on_linked("c")
     assert not bench.sent[-1][1].remembered  # who is it?
-    bench.hear("c", incarnation=ord("c"))
+    bench.hear("c", BORN, incarnation=ord("c"))
     answer = bench.sent[-1][1].remembered
 
     assert answer is not None
@@ -231,8 +234,67 @@ async def test_promises_are_remembered_and_told_to_who_made_them(
     bench.greeting.on_unreachable("c", "closed")
     before = len(bench.sent)
     bench.greeting.on_linked("c")
-    bench.hear("c", incarnation=1234)  # wiped: another identity, of which nothing is remembered
+    bench.hear(
+        "c", BORN, incarnation=1234
+    )  # wiped: another identity, of which nothing is remembered
     assert [it.remembered for _, it in bench.sent[before:]] == [None]
+
+
+@pytest.mark.parametrize(
+    "facts, told", [({"boot": 4}, True), ({"nonce": 8}, True), ({"boot": 6}, False), ({}, False)]
+)
+async def test_who_has_promised_nothing_is_still_told_of_a_later_boot(
+    facts: dict[str, Any], told: bool
+) -> None:
+    bench = Bench()
+    bench.greeting.adopt(BORN)
+    c = identity("c")
+    known = Remembered(boot=5, nonce=7, term=Term(0), index=Index(0))
+    bench.greeting.recall({c: known})
+    bench.greeting.on_linked("c")
+    bench.hear("c", BORN, **({"boot": 5, "nonce": 7} | facts))
+
+    assert [hello.remembered for _, hello in bench.sent[1:]] == ([known] if told else [])
+
+
+async def test_nothing_is_remembered_of_who_was_never_heard() -> None:
+    bench = Bench()
+    bench.greeting.adopt(BORN)
+    for number, scope in enumerate((UNBORN, Scope(cluster=b"another cluster!"), BORN)):
+        bench.greeting.on_linked("c")
+        bench.hear("c", scope, incarnation=number)
+
+    assert list(bench.greeting.remembered()) == [identity("c", 2)]
+
+
+async def test_what_a_peer_knew_of_this_node_is_remembered_of_itself() -> None:
+    bench = Bench()
+    told = Remembered(boot=5, nonce=7, term=Term(3), index=Index(9))
+    bench.greeting.note_rolled_back(told)
+
+    assert not Bench().greeting.is_rolled_back
+    assert bench.greeting.is_rolled_back
+    assert bench.greeting.remembered() == {identity("a"): told}
+    again = Bench()
+    again.greeting.recall(bench.greeting.remembered())
+    assert again.greeting.is_rolled_back
+
+
+async def test_a_peer_that_is_refused_again_and_again_is_a_line_a_minute(
+    autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench()
+    bench.greeting.adopt(BORN)
+    other = Scope(cluster=b"another cluster!")
+    for _ in range(600):
+        bench.greeting.on_linked("c")
+        bench.hear("c", other)
+        bench.greeting.on_unreachable("c", "closed the connection")
+        await trio.sleep(0.2)
+
+    assert [it.message for it in caplog.records] == [
+        f"a: c at memory:c is refused: of another cluster, {other.cluster.hex()[:8]}…"
+    ] * 2
 
 
 @pytest.mark.parametrize(

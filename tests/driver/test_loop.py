@@ -195,3 +195,24 @@ async def test_a_deadline_in_the_past_does_not_spin(
         nursery.cancel_scope.cancel()
 
     assert len(bench.core.batches) <= 11
+
+
+async def test_the_clock_is_read_after_what_is_wanted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What is wanted because its time has come must not be stamped before that time."""
+    bench = Bench()
+    readings = iter(range(100))
+    bench.loop.clock = Clock(wall_ns=lambda: 5, monotonic_ns=lambda: next(readings))
+    wanted_at: list[int] = []
+
+    def collect(_: float) -> list[Input]:
+        wanted_at.append(next(readings))
+        return []
+
+    bench.loop.duties = attrs.evolve(bench.loop.duties, collect=collect)
+    bench.loop._turn()
+
+    ((tick,),) = bench.core.batches
+    assert isinstance(tick, Tick)
+    assert tick.monotonic_ns > wanted_at[0]

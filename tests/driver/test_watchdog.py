@@ -8,7 +8,7 @@ import pytest
 
 from raftkit.driver.events import SlowCommand
 from raftkit.driver.watchdog import QUIET_SECONDS, Watchdog
-from raftkit.model import Index, Run, Term
+from raftkit.model import Index, Kind, Run, Term
 
 
 class Bench:
@@ -58,3 +58,20 @@ def test_the_log_gets_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> N
     assert "index 1, first, took 2.000 s" in caplog.messages[0]
     assert "index 3, third" in caplog.messages[1]
     assert len(bench.told) == 4
+
+
+def test_a_slow_clock_entry_is_named_as_such() -> None:
+    bench = Bench()
+    run = Run(
+        first=Index(4),
+        term=Term(1),
+        time_ns=0,
+        elapsed_ns=0,
+        kinds=(Kind.CLOCK,),
+        payloads=(b"",),
+    )
+    note = bench.dog.watch(run)
+    bench.now += 3.0
+    note(Index(4))
+
+    assert bench.told == [SlowCommand(index=Index(4), command="on_clock", seconds=3.0)]

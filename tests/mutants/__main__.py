@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from tests.mutants.mutants import MUTANTS, Mutant
 NONE = Mutant("none", "", "raft.py", "", "", frozenset())
 "No mistake: whatever notices it notices nothing."
 ROOT = Path(__file__).parents[2]
-TESTS = ("tests/paper", "tests/core")
+PAPER = ("tests/paper", "tests/core")
+SCENARIOS = ("tests/scenarios/test_scenarios.py",)
 SECONDS_MAX = 900
 "Tests or worlds that take longer have noticed nothing: each world and each test has bounds of its own."
 
@@ -47,13 +49,15 @@ class Verdict:
     "Which."
     paper: str | None
     "The first test that failed."
+    scenarios: str | None
+    "The first scenario that failed."
     worlds: str | None
     "The first world that failed, and what it said."
 
     @property
     def killers(self) -> frozenset[str]:
-        """paper, worlds, both or none."""
-        found = {"paper": self.paper, "worlds": self.worlds}
+        """Of paper, scenarios and worlds."""
+        found = {"paper": self.paper, "scenarios": self.scenarios, "worlds": self.worlds}
         return frozenset(name for name, what in found.items() if what is not None)
 
     @property
@@ -63,7 +67,7 @@ class Verdict:
 
 
 def judge(mutant: Mutant, worlds: int) -> Verdict:
-    """Make the mistake in a copy of the package; let tests and worlds look at it."""
+    """Make the mistake in a copy of the package; let tests, scenarios and worlds look at it."""
     with tempfile.TemporaryDirectory(prefix="raftkit-mutant-") as name:
         copy = Path(name)
         for part in ("raftkit", "tests"):
@@ -72,7 +76,12 @@ def judge(mutant: Mutant, worlds: int) -> Verdict:
         shutil.copy(ROOT / "pyproject.toml", copy)
         file = copy / "raftkit" / "core" / mutant.file
         file.write_text(mistaken(mutant, file.read_text(encoding="utf-8")), encoding="utf-8")
-        return Verdict(mutant, paper=_paper(copy), worlds=_worlds(copy, worlds))
+        return Verdict(
+            mutant,
+            paper=_tests(copy, PAPER),
+            scenarios=_tests(copy, SCENARIOS),
+            worlds=_worlds(copy, worlds),
+        )
 
 
 def mistaken(mutant: Mutant, text: str) -> str:
@@ -84,9 +93,8 @@ def mistaken(mutant: Mutant, text: str) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
-def _paper(copy: Path) -> str | None:
-    tests = [path for path in TESTS if any((copy / path).glob("**/test_*.py"))]
-    output = _run(copy, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests)
+def _tests(copy: Path, paths: Sequence[str]) -> str | None:
+    output = _run(copy, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *paths)
     if output is None:
         return None
     found = re.search(r"^(?:FAILED|ERROR) tests/(\S+)", output, re.MULTILINE)
@@ -130,7 +138,8 @@ def main() -> int:
         mistaken(mutant, (ROOT / "raftkit" / "core" / mutant.file).read_text(encoding="utf-8"))
     sound = judge(NONE, min(options.worlds, 20))
     if sound.killers:
-        sys.exit(f"without any mistake: {sound.paper or '-'}; {sound.worlds or '-'}")
+        found = (sound.paper, sound.scenarios, sound.worlds)
+        sys.exit(f"without any mistake: {'; '.join(it or '-' for it in found)}")
     unexpected = 0
     with ThreadPoolExecutor(options.jobs) as pool:
         for verdict in pool.map(lambda mutant: judge(mutant, options.worlds), chosen):
@@ -143,8 +152,9 @@ def main() -> int:
 def _print(verdict: Verdict) -> None:
     mark = "killed  " if verdict.expected else "SURVIVED"
     print(f"{mark} {verdict.mutant.name:30} {verdict.mutant.rule}")
-    print(f"         paper:  {verdict.paper or '-'}")
-    print(f"         worlds: {verdict.worlds or '-'}", flush=True)
+    print(f"         paper:     {verdict.paper or '-'}")
+    print(f"         scenarios: {verdict.scenarios or '-'}")
+    print(f"         worlds:    {verdict.worlds or '-'}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """A table of one-line mistakes in the core, each a way in which some Raft once went wrong.
 
 Each breaks one rule (§ of the dissertation; letters are those of a catalogue of known bugs). `killed_by`
-says who must notice: `paper` the tests of tests/paper and tests/core, `worlds` the random worlds.
+says who must notice: `paper` the tests of tests/paper and tests/core, `scenarios` those of tests/scenarios,
+`worlds` the random worlds.
 
 Law: `old` stands exactly once in its file; a change of the core that moves it must move it here as well.
 """
@@ -27,11 +28,12 @@ class Mutant:
     "The right text."
     new: str
     "The wrong one."
-    killed_by: frozenset[str] = frozenset({"paper", "worlds"})
-    "Who notices: paper, worlds or both."
+    killed_by: frozenset[str] = frozenset({"paper", "scenarios", "worlds"})
+    "Who notices, of paper, scenarios and worlds."
 
 
 _PAPER = frozenset({"paper"})
+_SCRIPTED = frozenset({"paper", "scenarios"})
 
 MUTANTS = (
     # ── terms, votes, elections ──
@@ -76,7 +78,7 @@ MUTANTS = (
         "election.py",
         "return state.heard_leader_at is not None and state.now - state.heard_leader_at < low",
         "return False",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "pre-vote-restarts-timer",
@@ -84,7 +86,7 @@ MUTANTS = (
         "election.py",
         "    # A refusal carries the refuser's term",
         "    state.restart_election_timer()\n    # A refusal carries the refuser's term",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "refusal-without-term",
@@ -92,7 +94,7 @@ MUTANTS = (
         "election.py",
         "term = message.term if granted else state.current_term",
         "term = message.term if granted else min(state.current_term, message.term)",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "old-messages-obeyed",
@@ -249,7 +251,7 @@ MUTANTS = (
         "replication.py",
         "if message.prev_index <= progress.match_index or message.prev_index >= progress.next_index:",
         "if message.prev_index >= progress.next_index:",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "every-rejection-is-answered",
@@ -257,7 +259,7 @@ MUTANTS = (
         "replication.py",
         "if isinstance(progress.mode, Probing) and message.prev_index != progress.next_index - 1:",
         "if False:",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "lost-entries-stay-lost",
@@ -267,12 +269,50 @@ MUTANTS = (
         "",
     ),
     Mutant(
+        "never-asks",
+        "§10.2.2 the lost end of a stream shows by no gap, so the follower is asked (I9)",
+        "progress.py",
+        "self.doubted, self.moved_at = True, now",
+        "self.doubted, self.moved_at = False, now",
+    ),
+    Mutant(
+        "asks-what-it-knows",
+        "§10.2.2 the question is whether all that was sent is there",
+        "replication.py",
+        "_message(state, progress.next_index, ())",
+        "_message(state, Index(progress.match_index + 1), ())",
+    ),
+    Mutant(
+        "sends-again-what-is-slow",
+        "§10.2.2 what is not durable yet was not lost",
+        "progress.py",
+        "self.doubted, self.moved_at = True, now",
+        "self.probe(Index(self.match_index + 1), now)",
+        _PAPER,
+    ),
+    Mutant(
+        "sends-chunks-again-that-are-slow",
+        "§5.3 a chunk may take as long to write as the one before",
+        "progress.py",
+        "self.pause = 2 * (now - self.moved_at)",
+        "self.pause = 0",
+        _PAPER,
+    ),
+    Mutant(
+        "waits-for-ever-for-a-chunk",
+        "§5.3 what took long may have been a broken link (F12)",
+        "progress.py",
+        "max(retry_ticks, min(mode.pause, _PAUSE_MAX * retry_ticks))",
+        "max(retry_ticks, mode.pause)",
+        _PAPER,
+    ),
+    Mutant(
         "below-base-is-a-conflict",
         "§5.1 what is compacted is committed, and so equal (B12)",
         "replication.py",
         "if message.prev_index > log.base_index and log.term(message.prev_index)",
         "if log.term(message.prev_index)",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "evicts-what-is-not-applied",
@@ -302,7 +342,7 @@ MUTANTS = (
         "state.py",
         "PendingRead(round=self.round, index=commit_index)",
         "PendingRead(round=self.round - 1, index=commit_index)",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "reads-without-quorum",
@@ -353,6 +393,104 @@ MUTANTS = (
         "snapshots.py",
         "if reception is not None and 0 < reception.write <= completed:",
         "if reception is not None and 0 < reception.write:",
+        _SCRIPTED,
+    ),
+    # ── who is fit to lead ──
+    Mutant(
+        "unfit-server-campaigns",
+        "who can't apply what is committed does not seek election",
+        "state.py",
+        "            and self.unfit is None\n",
+        "",
+        _SCRIPTED,
+    ),
+    Mutant(
+        "unfit-leader-leads-on",
+        "who can't apply what is committed leads no more",
+        "contact.py",
+        "    if state.unfit is None:\n        return False\n",
+        "    if state.unfit is None or True:\n        return False\n",
+        _SCRIPTED,
+    ),
+    Mutant(
+        "unfit-leader-leaves-nobody-to-win",
+        "§3.6.1 whose log is longer than all others refuses them its vote",
+        "contact.py",
+        "leader.progress[voter].match_index == last for",
+        "leader.progress[voter].match_index <= last for",
+        _SCRIPTED,
+    ),
+    Mutant(
+        "unfit-leader-says-nothing",
+        "what it knows committed is told before it resigns",
+        "contact.py",
+        "lambda progress: progress.told_commit < state.commit_index)",
+        "lambda progress: False)",
+        _SCRIPTED,
+    ),
+    Mutant(
+        "unfit-leader-takes-proposals",
+        "its log must end, or nobody catches up",
+        "replication.py",
+        "if not isinstance(state.role, Leader) or state.unfit is not None:",
+        "if not isinstance(state.role, Leader):",
+        _SCRIPTED,
+    ),
+    # ── log time ──
+    Mutant(
+        "clocks-mean",
+        "one wild clock moves nothing: the median of the voters' clocks",
+        "stamps.py",
+        "median = sorted(clocks.values())[(len(clocks) - 1) // 2]",
+        "median = sum(clocks.values()) // len(clocks)",
+        frozenset({"paper", "worlds"}),
+    ),
+    Mutant(
+        "clock-judged-by-any",
+        "a wall clock is judged by those of a quorum",
+        "stamps.py",
+        "    if not quorum.won(state.configuration, clocks):",
+        "    if not clocks:",
+        _PAPER,
+    ),
+    Mutant(
+        "correction-forgotten",
+        "what corrects a leader's clock is kept for its leadership",
+        "stamps.py",
+        "        leader.correction_ns -= _jump(state, leader, advance)",
+        "        leader.correction_ns = -_jump(state, leader, advance)",
+        _PAPER,
+    ),
+    Mutant(
+        "late-clock-heard",
+        "an answer to an earlier round may have been long on its way",
+        "contact.py",
+        "    if message.round > progress.round:\n",
+        "    if message.round:\n",
+        _PAPER,
+    ),
+    Mutant(
+        "third-clock-ignored",
+        "a clock heard for the first time may change the judgement",
+        "stamps.py",
+        "        leader.correction_ns = None\n    leader.clocks",
+        "        pass\n    leader.clocks",
+        _PAPER,
+    ),
+    Mutant(
+        "time-goes-back",
+        "stamps never decrease along the log",
+        "stamps.py",
+        "return max(last_time, min(time_ns, STAMP_MAX)), elapsed_ns",
+        "return min(time_ns, STAMP_MAX), elapsed_ns",
+        _PAPER,
+    ),
+    Mutant(
+        "elapsed-counts-the-gap",
+        "no clock measured the time between two leaders",
+        "election.py",
+        "stamped_at=(state.wall_ns, state.monotonic_ns),",
+        "stamped_at=(state.wall_ns, 0),",
         _PAPER,
     ),
 )

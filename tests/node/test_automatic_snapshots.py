@@ -166,6 +166,52 @@ async def test_a_follower_far_behind_gets_a_snapshot_and_cuts_where_the_others_d
         assert recorder.content["c"].items() <= recorder.content["a"].items()
 
 
+async def test_a_node_restarted_from_a_snapshot_asked_for_cuts_where_the_others_do(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = Recorder.on(monkeypatch)
+    limits: dict[str, Any] = {"snapshot_entries": 20, "snapshot_bytes": 700}
+    async with local_cluster(Journal, 3, in_memory=True, **limits) as cluster:
+        await write(cluster, "a", 28)
+        await settle(cluster)
+        asked = (await cluster["c"].snapshot()).index
+        await write(cluster, "a", 3)
+        await settle(cluster)
+        await cluster.crash("c")
+        await cluster.restart("c")
+        await cluster["c"].wait_leader()
+        await write(cluster, "c", 60)
+        await settle(cluster)
+
+        assert asked not in recorder.content["a"]
+        assert recorder.content["c"].pop(asked)
+        assert recorder.content["a"] == recorder.content["b"] == recorder.content["c"]
+        assert max(recorder.content["c"]) > asked + 40
+
+
+async def test_a_follower_given_a_snapshot_asked_for_cuts_where_the_others_do(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short_tail(monkeypatch)
+    recorder = Recorder.on(monkeypatch)
+    async with local_cluster(Journal, 3, in_memory=True, snapshot_entries=50) as cluster:
+        await cluster.crash("c")
+        await write(cluster, "a", 70)
+        await settle(cluster)
+        asked = {name: (await cluster[name].snapshot()).index for name in "ab"}
+        await cluster.restart("c")
+        assert len(await cluster["c"].read(Journal.read())) == 70
+        installed = cluster["c"].statistics().snapshot_index
+        await write(cluster, "c", 100)
+        await settle(cluster)
+
+        assert installed == asked["a"] == asked["b"]
+        assert installed % 50
+        assert sorted(recorder.content["c"]) == [100, 150]
+        assert recorder.content["c"].items() <= recorder.content["a"].items()
+        assert recorder.content["a"] == recorder.content["b"]
+
+
 @attrs.define
 class Slow:
     """Snapshots of real files that wait, in their threads, until they are let go."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -147,21 +148,28 @@ async def test_different_lists_found_nothing(autojump_clock: trio.testing.MockCl
 
 
 @pytest.mark.parametrize(
-    "setting", [{"election_timeout": (0.3, 0.5)}, {"entry_bytes_max": 2000}, {"machine": Journal}]
+    "machine, setting, words",
+    [
+        (Counter, {"election_timeout": (0.3, 0.5)}, "has other settings"),
+        (Counter, {"entry_bytes_max": 2000}, "has other settings"),
+        (partial(Counter, total=1), {}, "or a machine that begins otherwise"),
+        (Journal, {}, "has another machine"),
+    ],
 )
 async def test_different_settings_or_machines_found_nothing(
-    autojump_clock: trio.testing.MockClock, setting: dict[str, Any]
+    autojump_clock: trio.testing.MockClock, machine: Any, setting: dict[str, Any], words: str
 ) -> None:
     network, homes = MemoryNetwork(), fresh()
-    machine = setting.pop("machine", Counter)
     async with nodes(network, {"a": homes["a"], "b": homes["b"]}) as opened:
         async with open_node(
             machine, id="c", members=MEMBERS, transport=network, data_dir=homes["c"], **setting
-        ):
+        ) as c:
             await trio.sleep(10)
 
             assert {it.status for it in opened.values()} == {"unborn"}
-            assert "c memory:c has other" in opened["a"].explain()
+            assert "c memory:c has " in opened["a"].explain()
+            assert words in opened["a"].explain()
+            assert words in c.explain()
         await trio.sleep(5)
         async with nodes(network, {"c": MemoryStorage("c")}):  # put right, and started again
             assert await opened["a"].execute(Counter.add()) == 1
@@ -190,6 +198,26 @@ async def test_who_missed_the_founding_is_born_later(
             Counter, id="c", members=MEMBERS, transport=network, data_dir=c.reopen()
         ) as late:
             assert await late.read(Counter.value()) == 1
+
+
+async def test_who_missed_the_founding_is_born_after_all_others_were_restarted(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """They met it and wrote down whom they met: that is no promise of its."""
+    network, homes = MemoryNetwork(), fresh()
+    async with nodes(network, {"a": homes["a"], "b": homes["b"]}) as opened:
+        async with nodes(network, {"c": homes["c"]}):
+            for sender in "ab":
+                network.cut(sender, "c")
+            await opened["a"].wait_leader()
+        network.heal()
+        await trio.sleep(15)  # long enough to write down whom they met
+    ours = {name: home.reopen() for name, home in homes.items() if isinstance(home, MemoryStorage)}
+    assert ours["c"].record.founding is None
+    assert ours["b"].record.identity in ours["a"].record.remembered
+    with trio.fail_after(30):
+        async with nodes(network, {**ours}) as opened:
+            assert await opened["c"].execute(Counter.add()) == 1
 
 
 async def test_a_wiped_node_founds_nothing_and_is_not_taken_in(

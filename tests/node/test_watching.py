@@ -11,6 +11,7 @@ import trio
 from raftkit import (
     MemoryNetwork,
     NodeClosed,
+    NoQuorum,
     NotYetEnabled,
     OutcomeUnknown,
     StateMachine,
@@ -109,8 +110,10 @@ async def test_statistics_and_words_of_a_healthy_group(
         assert now.status == "leader"
         assert now.leader == leader.id
         assert now.commit_index == now.applied_index == now.last_index == now.durable_index
-        assert {peer.id for peer in now.peers} == set("abc") - {leader.id}
-        assert {peer.match_index for peer in now.peers} == {now.last_index}
+        assert [it.id for it in now.members] == ["a", "b", "c"]
+        assert {it.id: it.progress and it.progress.match_index for it in now.members} == {
+            it: None if it == leader.id else now.last_index for it in "abc"
+        }
         assert (now.open_calls, now.open_reads, now.pending_bytes) == (0, 0, 0)
         assert leader.explain().startswith("all is well: leader in term")
         assert leader.members == {name: f"memory:{name}" for name in "abc"}
@@ -140,11 +143,47 @@ async def test_words_for_a_majority_that_is_away(autojump_clock: trio.testing.Mo
         await cluster.crash("c")
         await trio.sleep(5)
 
-        assert (
-            cluster["a"]
-            .explain()
-            .endswith("1 of 3 voters here, 2 needed; b memory:b refused; c memory:c refused")
+        assert cluster["a"].explain() == (
+            "no leader: 1 of 3 voters reachable, need 2; b memory:b refused; c memory:c refused"
         )
+
+
+@pytest.mark.accept("P-23", "P-19")
+async def test_the_survivor_of_two_is_read_only_and_says_why(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 2, in_memory=True) as cluster:
+        assert await cluster["a"].execute(Counter.add()) == 1
+        await cluster["a"].wait_applied(cluster["a"].statistics().last_index)
+        await cluster.crash("b")
+        await trio.sleep(5)
+        a = cluster["a"]
+
+        assert a.explain() == "no leader: 1 of 2 voters reachable, need 2; b memory:b refused"
+        assert attrs.asdict(a.statistics().votes) == {
+            "expected": 2,
+            "here": 1,
+            "needed": 2,
+            "quorate": False,
+        }
+        with pytest.raises(NoQuorum):
+            await a.execute(Counter.add(), timeout=1)
+        with pytest.raises(NoQuorum, match="need 2"):
+            await a.read(Counter.value(), timeout=1)
+        assert await a.read(Counter.value(), consistency="local") == 1
+
+
+async def test_the_votes_of_a_barred_node_are_not_here(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        a = cluster["a"]
+        a._server.barred = "it was rolled back"
+        await cluster.crash("b")
+        await trio.sleep(1)
+
+        votes = a.statistics().votes
+        assert (votes.expected, votes.here, votes.needed, votes.quorate) == (3, 1, 2, False)
 
 
 @attrs.define

@@ -419,12 +419,12 @@ def accepted_by(it: Server, follower: NodeId, *, incarnation: int = 1) -> Effect
 
 
 def beat(it: Server, *, index: int = 0, round: int | None = None) -> HeartbeatReply:  # noqa: A002
-    """An answer to the leader's last round, or to `round`."""
+    """An answer to the leader's last round, or to `round`, by a follower whose clock is the leader's."""
     return HeartbeatReply(
         term=it.raft.term,
         round=it.leadership.round if round is None else round,
         index=Index(index),
-        wall_ns=0,
+        wall_ns=it.raft.state.wall_ns,
     )
 
 

@@ -17,11 +17,14 @@ from raftkit.messages import (
     Message,
     Propose,
     Proposed,
+    Receive,
     Refusal,
     Refused,
+    SnapshotMeta,
+    SnapshotTaken,
 )
 from raftkit.model import Index, Kind, Term
-from tests.paper.cluster import cluster
+from tests.paper.cluster import Cluster, cluster
 from tests.paper.server import (
     ELECTION_MAX,
     HEARTBEAT,
@@ -39,6 +42,7 @@ from tests.paper.server import (
     messages_to,
     pre_candidate,
     server,
+    who,
 )
 
 
@@ -128,33 +132,112 @@ def test_full_window_drains_by_heartbeat_when_acknowledgements_are_lost() -> Non
     assert len(entries(effects)) == 1
 
 
-def test_stream_that_stands_still_goes_back_to_probing() -> None:
-    """§10.2.2: what is not acknowledged for a while was lost, if the follower is heard (I9)."""
+def test_stream_that_stands_still_is_asked_and_goes_on() -> None:
+    """§10.2.2: what is not acknowledged for a while was lost or is not durable: the follower knows (I9)."""
     a = leader("1 1")
     a.propose(b"x")
     a.tick(RETRY - 1)
-    a.receive("b", beat(a, index=3))
-    early = fed(a)
+    early = entries(a.receive("b", beat(a, index=3)))
     a.tick()
 
-    effects = a.receive("b", beat(a, index=3))
+    question = entries(a.receive("b", beat(a, index=3)))
+    next_ones = entries(a.propose(b"y"))
 
-    assert early == ("streaming", 3, 5)
+    assert early == []
+    assert [(it.prev_index, it.last_index) for it in question] == [(4, 4)]
+    assert [(it.prev_index, it.last_index) for it in next_ones] == [(4, 5)]
+    assert fed(a) == ("streaming", 3, 6)
+
+
+def test_lost_stream_is_sent_again_when_the_follower_refuses_the_question() -> None:
+    """§10.2.2: its refusal says what it has, and the leader goes there (I9)."""
+    a = leader("1 1")
+    a.propose(b"x")
+    a.tick(RETRY)
+    (question,) = entries(a.receive("b", beat(a, index=3)))
+
+    effects = a.receive(
+        "b",
+        AppendRejected(
+            term=Term(2), prev_index=question.prev_index, hint_index=Index(3), hint_term=Term(2)
+        ),
+    )
+
     assert fed(a) == ("probing", 3, 4)
     assert [(it.prev_index, it.last_index) for it in entries(effects)] == [(3, 4)]
 
 
-def test_lost_probe_is_sent_again_when_the_follower_is_heard() -> None:
+def test_lost_probe_is_found_when_the_follower_is_heard() -> None:
     """§10.2.2: heartbeat answers free a stuck probe, in an idle group too (I10)."""
     a = leader("1 1", matched=False)
     a.tick(RETRY - 1)
     early = a.receive("b", beat(a))
     a.tick()
 
-    effects = a.receive("b", beat(a))
+    question = a.receive("b", beat(a))
+    effects = a.receive("b", AppendAccepted(term=Term(2), index=Index(2)))
 
     assert entries(early) == []
+    assert [(it.prev_index, it.last_index) for it in entries(question)] == [(2, 2)]
     assert [(it.prev_index, it.last_index) for it in entries(effects)] == [(2, 3)]
+
+
+def streaming_cluster() -> Cluster:
+    """Its leader a streams to b and c, who hold its whole log."""
+    s = cluster(*(server("1 1", it) for it in "abc"))
+    s.elect("a", "bc")
+    s.pass_time(2 * RETRY)
+    assert fed(s["a"], "b") == fed(s["a"], "c") == ("streaming", 3, 4)
+    return s
+
+
+@pytest.mark.parametrize("lost", [1, 2, 3])
+def test_lost_end_of_a_stream_is_repaired_within_a_retry_and_a_heartbeat(lost: int) -> None:
+    """§10.2.2: nothing comes behind it that would show the gap, so time does."""
+    s = streaming_cluster()
+    for _ in range(lost):
+        s["a"].propose(b"x")
+    s.lose()
+
+    s.pass_time(RETRY + HEARTBEAT)
+
+    assert s["b"].raft.last_index == s["c"].raft.last_index == s["a"].raft.last_index == 3 + lost
+    assert s["a"].raft.commit_index == 3 + lost
+
+
+def test_lost_middle_of_a_stream_is_repaired_at_once() -> None:
+    """§10.2.2: what comes behind the gap is refused, and nobody waits."""
+    s = streaming_cluster()
+    s["a"].propose(b"x")
+    s.lose()
+    s["a"].propose(b"y")
+
+    s.settle()
+
+    assert s["b"].raft.last_index == s["c"].raft.last_index == 5
+
+
+def test_question_is_not_asked_of_a_follower_whose_entries_were_compacted_meanwhile() -> None:
+    """§5.3: it needs a snapshot first, and that stands for any question."""
+    a = leader("1 1", matched=False, compaction_tail_entries=0)
+    a.receive("c", AppendAccepted(term=Term(2), index=Index(3)))
+    a.apply_all()
+    a.tick(RETRY)
+    taken = SnapshotMeta(
+        index=Index(3),
+        term=Term(2),
+        configuration=a.raft.configuration,
+        configuration_index=Index(1),
+        time_ns=0,
+        elapsed_ns=0,
+        size=1,
+        checksum=0,
+    )
+
+    effects = a.step(Receive(sender=who("b"), message=beat(a)), SnapshotTaken(snapshot=taken))
+
+    assert entries(effects) == []
+    assert [it.target for it in effects.read_snapshot] == ["b"]
 
 
 def test_nothing_is_sent_again_to_a_follower_that_is_not_heard() -> None:
@@ -209,19 +292,59 @@ def test_restarted_follower_in_an_idle_group_learns_of_the_commit() -> None:
     assert s["c"].raft.commit_index == s["a"].raft.commit_index == 3
 
 
-def test_follower_whose_write_is_slow_is_not_flooded() -> None:
-    """§10.2.2: it is heard, so what it has not acknowledged is sent again, but one message at a time."""
+def test_follower_whose_write_is_slow_is_asked_and_sent_nothing_again() -> None:
+    """§10.2.2: it has what it has not acknowledged, and so it does not refuse."""
     a = leader("1 1", append_bytes_max=10)
     for _ in range(10):
         a.propose(bytes(10))
-    sent = 0
+    sent: list[AppendEntries] = []
 
     for _ in range(5):
         a.tick(RETRY)
-        sent += len(entries(a.receive("b", beat(a, index=3))))
+        sent += entries(a.receive("b", beat(a, index=3)))
         a.receive("c", beat(a, index=3))
 
-    assert sent == 5
+    assert [(it.prev_index, it.runs) for it in sent] == [(13, ())] * 5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("write_ticks", [HEARTBEAT, 4 * RETRY, 10 * RETRY])
+def test_entries_are_sent_once_to_a_follower_whose_disk_is_slow(write_ticks: int) -> None:
+    """§10.2.2: a command a tick, and a disk that takes many for each write, however much is in it."""
+    s = streaming_cluster()
+    ticks = 300
+    written = 0
+
+    for now in range(ticks + 5 * write_ticks):
+        if now < ticks:
+            s["a"].propose(bytes(100))
+        for name in "abc":
+            s[name].tick()
+        if now % write_ticks == 0:
+            s["b"].persist(written)
+            written = len(s["b"].unwritten)
+        deliver_all(s, writing="ac")
+
+    sent = sum(
+        run.size
+        for letter in s.delivered
+        if letter.target == "b" and isinstance(letter.message, AppendEntries)
+        for run in letter.message.runs
+    )
+    assert s["a"].raft.role == "leader"
+    assert fed(s["a"]) == ("streaming", 3 + ticks, 4 + ticks)
+    assert sent <= 1.05 * 100 * ticks
+
+
+def deliver_all(s: Cluster, *, writing: str) -> None:
+    """All letters arrive, and those that follow from them; the disks of these write at once."""
+    while True:
+        for name in writing:
+            s[name].persist_all()
+        s.collect()
+        if not s.wire:
+            return
+        s.deliver(s.wire.pop(0))
 
 
 # ── a budget ─────────────────────────────────────────────────────────────────────────────────────────

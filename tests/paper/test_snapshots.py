@@ -1,4 +1,4 @@
-"""§5.1 compaction, §5.3 snapshots sent and received in chunks."""
+"""§5.1 compaction, §5.3 snapshots received in chunks."""
 
 from __future__ import annotations
 
@@ -10,45 +10,35 @@ import pytest
 
 from raftkit.messages import (
     AppendAccepted,
-    AppendEntries,
-    AppendRejected,
     Applied,
     Barred,
     ConfigurationChanged,
     Effects,
-    Fetch,
-    Fetched,
     PeerMisbehaved,
     PreVoteReply,
-    ReadSnapshot,
     Send,
     SnapshotChunk,
     SnapshotInstalled,
     SnapshotMeta,
-    SnapshotRead,
     SnapshotReply,
     SnapshotTaken,
     SnapshotWrite,
     VoteReply,
     Write,
 )
-from raftkit.model import Identity, Index, Kind, Run, Term
+from raftkit.model import Index, Kind, Term
 from tests.paper.server import (
     ABC,
-    RETRY,
     Server,
     append,
-    beat,
     candidate,
     commands,
     entry,
-    everyone_answers,
     follower,
     group,
     heartbeat,
     leader,
     messages_to,
-    noop,
     server,
     snapshot_of,
     who,
@@ -142,345 +132,6 @@ def test_configuration_that_both_snapshot_and_tail_hold_is_known_once() -> None:
     a.restart()
 
     assert a.raft.state.configurations == [(2, four)]
-
-
-# ── sending one ──────────────────────────────────────────────────────────────────────────────────────
-
-
-def compacted(**more: Any) -> Server:
-    """A leader of term 3 whose log begins after SNAPSHOT, and whose follower c has nothing of it."""
-    a = leader("2", snapshot=SNAPSHOT, matched=False, snapshot_chunk_bytes=4, **more)
-    everyone_answers(a, "b")
-    a.take_sent()
-    return a
-
-
-def rejects(a: Server, prev: int, hint: tuple[int, int]) -> Effects:
-    """Follower c does not have the entry at `prev`; the logs may agree at `hint`."""
-    message = AppendRejected(
-        term=a.raft.term,
-        prev_index=Index(prev),
-        hint_index=Index(hint[0]),
-        hint_term=Term(hint[1]),
-    )
-    return a.receive("c", message)
-
-
-def needs_snapshot(a: Server) -> Effects:
-    """Follower c rejects what comes before the first entry that the leader has."""
-    rejects(a, 6, (2, 1))
-    return rejects(a, 5, (2, 1))
-
-
-def read(offset: int) -> ReadSnapshot:
-    """The question for the chunk at `offset`."""
-    return ReadSnapshot(target="c", snapshot=SNAPSHOT, offset=offset, bytes_max=4)
-
-
-def was_read(offset: int) -> SnapshotRead:
-    """Its answer."""
-    return SnapshotRead(request=read(offset), data=DATA[offset : offset + 4])
-
-
-def has(a: Server, offset: int, *, installed: bool = False) -> Effects:
-    """Follower c has that much of the snapshot."""
-    message = SnapshotReply(term=a.raft.term, index=Index(5), offset=offset, installed=installed)
-    return a.receive("c", message)
-
-
-def mode(a: Server, name: str = "c") -> str:
-    """How a follower is fed."""
-    return next(peer.mode for peer in a.raft.peers() if peer.id == name)
-
-
-def test_follower_whose_next_entry_is_compacted_is_sent_the_snapshot() -> None:
-    """§5.3: chunk by chunk, each after the one before was acknowledged."""
-    a = compacted()
-
-    asked = needs_snapshot(a)
-    sent = a.step(was_read(0))
-    again = has(a, 4)
-
-    assert asked == Effects(read_snapshot=(read(0),))
-    assert sent == Effects(send_now=(Send(targets=("c",), message=chunk(0)),))
-    assert again == Effects(read_snapshot=(read(4),))
-    assert mode(a) == "snapshotting"
-
-
-def test_follower_that_has_the_snapshot_is_probed_after_it() -> None:
-    """§5.3: then entries follow."""
-    a = compacted()
-    needs_snapshot(a)
-
-    effects = has(a, 10, installed=True)
-
-    (message,) = messages_to("c", effects)
-    assert isinstance(message, AppendEntries)
-    assert (message.prev_index, message.prev_term, message.last_index) == (5, 2, 7)
-    assert mode(a) == "probing"
-
-
-def test_repeated_answer_asks_for_no_second_chunk() -> None:
-    """§5.3: duplicated datagrams must not multiply chunks (F10, B15)."""
-    a = compacted()
-    needs_snapshot(a)
-    a.step(was_read(0))
-    has(a, 4)
-
-    assert has(a, 4) == Effects()
-
-
-def test_chunk_that_is_not_waited_for_any_more_is_not_sent() -> None:
-    """§5.3: the follower said meanwhile that it is elsewhere."""
-    a = compacted()
-    needs_snapshot(a)
-    has(a, 4)
-
-    assert a.step(was_read(0)) == Effects()
-
-
-def test_chunk_for_a_follower_that_streams_is_not_sent() -> None:
-    """§5.3: it got further by other means (F12)."""
-    a = compacted()
-    needs_snapshot(a)
-    has(a, 10, installed=True)
-
-    assert a.step(was_read(0)) == Effects()
-
-
-def test_chunk_read_by_a_former_leader_is_not_sent() -> None:
-    """§5.3: only leaders send."""
-    a = compacted()
-    needs_snapshot(a)
-    a.receive("b", heartbeat(9))
-
-    assert a.step(was_read(0)) == Effects()
-
-
-def test_lost_chunk_is_read_and_sent_again() -> None:
-    """§5.3: what was not answered for a while is tried again, when the follower is heard (F12)."""
-    a = compacted()
-    needs_snapshot(a)
-    a.step(was_read(0))
-    a.tick(RETRY - 1)
-    early = a.receive("c", beat(a))
-    a.tick()
-
-    effects = a.receive("c", beat(a))
-
-    assert early.read_snapshot == ()
-    assert effects.read_snapshot == (read(0),)
-
-
-def test_receiver_that_restarted_gets_the_snapshot_from_its_beginning() -> None:
-    """§5.3: it says what it has, and the leader goes there (F12)."""
-    a = compacted()
-    needs_snapshot(a)
-    a.step(was_read(0))
-    has(a, 4)
-    a.step(was_read(4))
-
-    effects = has(a, 0)
-
-    assert effects == Effects(read_snapshot=(read(0),))
-
-
-def test_acknowledged_entries_end_the_snapshot() -> None:
-    """§5.3: whatever shows that replication can go on is enough (F12)."""
-    a = compacted()
-    needs_snapshot(a)
-
-    a.receive("c", AppendAccepted(term=a.raft.term, index=Index(6)))
-
-    assert mode(a) == "probing"
-
-
-def test_snapshot_that_is_gone_is_replaced_by_the_newest() -> None:
-    """§5.3, F8: the disk keeps the newest only; sending begins anew with that."""
-    a = compacted(compaction_tail_entries=0)
-    needs_snapshot(a)
-    newer = snapshot_of(b"newer", index=7, term=3)
-    a.apply_all()
-    a.step(SnapshotTaken(snapshot=newer))
-
-    effects = a.step(SnapshotRead(request=read(0), data=None))
-
-    question = ReadSnapshot(target="c", snapshot=newer, offset=0, bytes_max=4)
-    assert effects == Effects(read_snapshot=(question,))
-
-
-def test_follower_that_has_an_older_snapshot_gets_the_newer_one() -> None:
-    """§5.3, F8: while it received one, the log was compacted further."""
-    a = compacted(compaction_tail_entries=0)
-    needs_snapshot(a)
-    newer = snapshot_of(b"newer", index=7, term=3)
-    a.apply_all()
-    a.step(SnapshotTaken(snapshot=newer))
-
-    effects = has(a, 10, installed=True)
-
-    question = ReadSnapshot(target="c", snapshot=newer, offset=0, bytes_max=4)
-    assert effects == Effects(read_snapshot=(question,))
-
-
-def test_answer_about_another_snapshot_moves_nothing() -> None:
-    """§5.3: an answer is about one snapshot (F10)."""
-    a = compacted()
-    needs_snapshot(a)
-    a.step(was_read(0))
-    about_another = SnapshotReply(term=a.raft.term, index=Index(4), offset=4, installed=False)
-
-    assert a.receive("c", about_another) == Effects()
-
-
-def test_offset_beyond_the_snapshot_moves_nothing() -> None:
-    """§5.3: nobody has more of it than there is."""
-    a = compacted()
-    needs_snapshot(a)
-
-    assert has(a, 11) == Effects()
-
-
-def test_answer_of_a_follower_that_gets_entries_moves_nothing() -> None:
-    """§5.3: a late answer, after the snapshot is over."""
-    a = leader("1 1")
-
-    message = SnapshotReply(term=Term(2), index=Index(2), offset=4, installed=False)
-
-    assert a.receive("c", message) == Effects()
-
-
-def test_snapshot_beyond_the_leaders_log_is_dropped() -> None:
-    """A follower can't have what its leader never had."""
-    a = leader("1 1")
-    message = SnapshotReply(term=Term(2), index=Index(9), offset=0, installed=True)
-
-    effects = a.receive("c", message)
-
-    assert effects == Effects(
-        events=(PeerMisbehaved(peer=who("c"), what="has a snapshot at 9 of 3"),)
-    )
-
-
-@pytest.mark.parametrize("sender", [who("z"), who("c", 2)])
-def test_answers_of_strangers_move_nothing(sender: Identity) -> None:
-    """S29."""
-    a = compacted()
-    needs_snapshot(a)
-    message = SnapshotReply(term=Term(3), index=Index(5), offset=4, installed=False)
-
-    assert a.receive(sender, message) == Effects()
-
-
-def test_refusal_in_the_midst_of_a_snapshot_is_ignored() -> None:
-    """§5.3: a late answer to an earlier probe."""
-    a = compacted()
-    needs_snapshot(a)
-
-    assert rejects(a, 5, (2, 1)) == rejects(a, 4, (2, 1)) == Effects()
-    assert mode(a) == "snapshotting"
-
-
-def test_slow_receiver_does_not_hold_up_the_others() -> None:
-    """§5.3: each follower is fed by itself (F13)."""
-    a = compacted()
-    needs_snapshot(a)
-
-    effects = a.propose(b"x")
-
-    assert [send.targets for send in effects.send_now] == [("b",)]
-
-
-# ── entries read back ────────────────────────────────────────────────────────────────────────────────
-
-
-def evicted() -> Server:
-    """A leader that keeps no applied payload in memory; its log is 1 1 1 2."""
-    a = leader("1 1 1", matched=False, tail_bytes_max=0)
-    everyone_answers(a, "b")
-    a.apply_all()
-    a.take_sent()
-    return a
-
-
-def entries_of(effects: Effects) -> tuple[Run, ...]:
-    """The runs that a step sends to c."""
-    return tuple(
-        run for it in messages_to("c", effects) if isinstance(it, AppendEntries) for run in it.runs
-    )
-
-
-def test_evicted_entries_are_read_back() -> None:
-    """DESIGN §3: the core keeps a bounded tail; storage has the rest."""
-    a = evicted()
-
-    asked = rejects(a, 3, (1, 1))
-    sent = a.step(Fetched(fetch=asked.fetch[0], runs=commands("1 1", first=2)))
-
-    fetch = Fetch(first=Index(2), last=Index(3), bytes_max=a.config.append_bytes_max)
-    message = append(2, (1, 1), "1 1", commit=4)
-    assert asked == Effects(fetch=(fetch,))
-    assert sent == Effects(send_now=(Send(targets=("c",), message=message),))
-
-
-def test_only_committed_entries_are_read_back() -> None:
-    """§3.5: an answer may come late, so it is used only as far as no other leader can have replaced it."""
-    a = evicted()
-    asked = rejects(a, 3, (1, 1))
-    more = commands("1 1 2 2", first=2)
-
-    effects = a.step(Fetched(fetch=asked.fetch[0], runs=more))
-
-    assert asked.fetch[0].last <= a.raft.commit_index
-    assert entries_of(effects) == more[:1]
-
-
-def test_entries_are_asked_for_once() -> None:
-    """DESIGN §3: while storage reads, nothing asks again."""
-    a = evicted()
-    rejects(a, 3, (1, 1))
-
-    assert a.propose(b"x").fetch == ()
-
-
-def test_entries_compacted_meanwhile_end_in_a_snapshot() -> None:
-    """DESIGN §3: storage answers with nothing, and the log begins later now."""
-    a = evicted()
-    asked = rejects(a, 3, (1, 1))
-    a.raft.state.config = attrs.evolve(a.config, compaction_tail_entries=0)
-    a.step(SnapshotTaken(snapshot=snapshot_of(DATA, index=4, term=2)))
-
-    effects = a.step(Fetched(fetch=asked.fetch[0], runs=()))
-
-    assert mode(a) == "snapshotting"
-    assert messages_to("c", effects) == []
-
-
-def test_entries_read_back_for_a_former_leader_are_dropped() -> None:
-    """DESIGN §3: only leaders send."""
-    a = evicted()
-    asked = rejects(a, 3, (1, 1))
-    a.receive("b", heartbeat(9))
-
-    assert a.step(Fetched(fetch=asked.fetch[0], runs=commands("1 1", first=2))) == Effects()
-
-
-def test_entries_read_back_in_an_earlier_leadership_are_not_sent() -> None:
-    """§3.5: what storage read then may have been overwritten since; a leader sends its own log only."""
-    a = evicted()
-    asked = rejects(a, 3, (1, 1))
-    a.propose(b"lost")
-    read_then = (*commands("1 1", first=2), noop(4, 2), *commands("2", first=5))
-    a.receive("b", append(3, (4, 2), "3"))  # the entry at 5 is replaced
-    a.persist_all()
-    a.win()
-    rejects(a, 5, (1, 1))
-    a.take_sent()
-
-    effects = a.step(Fetched(fetch=asked.fetch[0], runs=read_then))
-
-    assert a.terms == "1 1 1 2 3 4"
-    assert entries_of(effects) == read_then[:1]
 
 
 # ── receiving one ────────────────────────────────────────────────────────────────────────────────────

@@ -271,6 +271,23 @@ def _ctx() -> None:
     _define(annotations={"ctx": "int"}, ctx=0)
 
 
+def _field_that_time_calls() -> None:
+    _define(annotations={"next_deadline": "int"}, next_deadline=0)
+
+
+def _command_that_time_calls() -> None:
+    @command
+    def on_clock(self: object) -> None: ...
+
+    _define(on_clock=on_clock)
+
+
+def _async_on_clock() -> None:
+    async def on_clock(self: object) -> None: ...
+
+    _define(on_clock=on_clock)
+
+
 def _frozen() -> None:
     attrs.frozen(type("It", (StateMachine,), {"__annotations__": {}}))
 
@@ -338,6 +355,9 @@ def _rejects_twice() -> None:
         (_plain_method_hides_a_command, r"Hiding\.put hides a command or query"),
         (_alias, r"It\.plus is add under another name"),
         (_ctx, "It has a field named ctx"),
+        (_field_that_time_calls, "It has a field named next_deadline, which is what time calls"),
+        (_command_that_time_calls, r"It\.on_clock is called by time, not by callers"),
+        (_async_on_clock, r"It\.on_clock must be a plain function"),
         (_frozen, "It is frozen"),
         (_no_slots, "It has a __dict__, whose content no snapshot holds"),
         (_base_with_a_dict, "It has a __dict__, whose content no snapshot holds"),

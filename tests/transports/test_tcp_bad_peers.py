@@ -58,6 +58,7 @@ BEFORE_HELLO: dict[str, tuple[bytes, str]] = {
     "length 0": (of_length(0), MALFORMED),
     "length 1": (of_length(1, b"x"), MALFORMED),
     "one byte more than allowed": (of_length(8 * 1024 * 1024 + 1), MALFORMED),
+    "more than any hello takes": (of_length(512 * 1024), MALFORMED),
     "length 2^31": (of_length(2**31), MALFORMED),
     "length 2^32 - 1": (of_length(2**32 - 1), MALFORMED),
     "a damaged hello": (damaged(HELLO), MALFORMED),

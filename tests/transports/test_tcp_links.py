@@ -221,6 +221,29 @@ async def test_after_a_link_attempts_begin_soon_again(ticking_clock: MockClock) 
             assert trio.current_time() - lost < 0.5
 
 
+async def test_an_hour_without_a_peer_is_one_report_and_an_attempt_every_second_or_two(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[float] = []
+
+    async def dial_in_vain(address: str, *, insecure: bool) -> socket.socket:
+        await trio.lowlevel.checkpoint()
+        attempts.append(trio.current_time())
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(tcp, "dial", dial_in_vain)
+    async with station("a", TcpTransport(rng=random.Random(3))) as (a, endpoint):
+        endpoint.connect({"b": "127.0.0.1:9"})
+        tasks = trio.lowlevel.current_statistics().tasks_living
+        await trio.sleep(3600)
+
+        assert a.news == [("refused", "b")]
+        assert trio.lowlevel.current_statistics().tasks_living == tasks
+    pauses = [after - before for before, after in itertools.pairwise(attempts)]
+    assert 3600 / 2 < len(attempts) < 3600
+    assert 1.9 < max(pauses) <= 2.0  # so long at most until a peer that is back is found
+
+
 async def test_a_peer_that_is_not_wanted_any_more_is_left() -> None:
     async with station("a") as (a, one), station("b") as (b, _), station("c") as (c, other):
         other.connect({"a": a.address})

@@ -1,0 +1,388 @@
+"""Mistakes in what surrounds the core: each breaks a promise to a caller or to the group.
+
+See `mutants.py`. `tests` says which files are to notice.
+"""
+
+from __future__ import annotations
+
+from tests.mutants.mutants import Mutant
+
+__all__ = ["DRIVER_MUTANTS"]
+
+_CANCELLATION = "tests/node/test_cancellation.py"
+_CLOCKING = "tests/driver/test_clocking.py"
+_CUTTING = "tests/driver/test_cutting.py"
+_EXECUTE = "tests/node/test_execute_and_read.py"
+_FAILOVER = "tests/node/test_failover.py"
+_FORWARDING = "tests/driver/test_forwarding.py"
+_FOUNDING = "tests/node/test_founding.py"
+_FOUNDING_RULES = "tests/driver/test_founding_rules.py"
+_LOOP = "tests/driver/test_loop.py"
+_OLD_CODE = "tests/node/test_old_code.py"
+_READING = "tests/driver/test_reading.py"
+_REPLICA = "tests/driver/test_replica.py"
+_REPLICA_SNAPSHOTS = "tests/driver/test_replica_snapshots.py"
+_SESSIONS = "tests/driver/test_sessions.py"
+_UNWRITABLE = "tests/node/test_unwritable_states.py"
+_WAITERS = "tests/driver/test_waiters.py"
+
+
+def _mistake(name: str, rule: str, file: str, old: str, new: str, *tests: str) -> Mutant:
+    killed_by = frozenset({"tests"})
+    return Mutant(name, rule, file, old, new, killed_by, package="driver", tests=tests)
+
+
+DRIVER_MUTANTS = (
+    # ── effects ──
+    _mistake(
+        "sends-before-durable",
+        "what is sent after a write waits for it",
+        "loop.py",
+        "            if self._durable >= self._written:\n",
+        "            if True:\n",
+        _LOOP,
+    ),
+    _mistake(
+        "sends-wait-for-their-own-write-only",
+        "what is sent after a write waits for all earlier ones too",
+        "loop.py",
+        "            if self._durable >= self._written:\n",
+        "            if effects.persist is None:\n",
+        _LOOP,
+    ),
+    _mistake(
+        "any-completion-releases-all",
+        "a completion speaks for its write and those before",
+        "loop.py",
+        "        while self._held and self._held[0][0] <= sequence:",
+        "        while self._held:",
+        _LOOP,
+    ),
+    # ── what callers are told ──
+    _mistake(
+        "answered-by-number-alone",
+        "a call is matched by session and number (J1)",
+        "waiters.py",
+        "        call = self._open.pop((session, number), None)",
+        "        like = [it for it in self._open if it[1] == number]\n"
+        "        call = self._open.pop(like[0]) if like else None",
+        _WAITERS,
+        _EXECUTE,
+    ),
+    _mistake(
+        "answered-by-place",
+        "a call is never matched by where it was to stand (J1)",
+        "applying.py",
+        "            for session, number, reply in outcomes:\n"
+        "                self.waiters.resolve(session, number, reply)",
+        "            asked = sorted(self.waiters, key=lambda it: it.index or 1 << 62)\n"
+        "            for (_, _, reply), it in zip(outcomes, asked):\n"
+        "                self.waiters.resolve(it.session, it.number, reply)",
+        _EXECUTE,
+        _FAILOVER,
+    ),
+    _mistake(
+        "unknown-is-told-as-no",
+        "*did not happen* is said when it is certain (J2)",
+        "waiters.py",
+        "        if self.is_definite(call):\n            call.answer",
+        "        if True:\n            call.answer",
+        _WAITERS,
+    ),
+    _mistake(
+        "other-processes-are-forgotten",
+        "a token that was stored may be on its way from anywhere (J2)",
+        "waiters.py",
+        "        if call.elsewhere:\n            return False\n",
+        "",
+        _WAITERS,
+    ),
+    _mistake(
+        "open-entries-count-as-lost",
+        "only what was replaced, or lost its log, is lost",
+        "waiters.py",
+        "(it.index <= applied or it.term < term)]",
+        "(it.index <= applied or it.term <= term)]",
+        _WAITERS,
+    ),
+    _mistake(
+        "stopped-applying-answers-nobody",
+        "who waits at a node that stops applying is told so",
+        "applying.py",
+        "        self.waiters.fail_all(NodeClosed(why), why)\n",
+        "",
+        _OLD_CODE,
+    ),
+    _mistake(
+        "moves-to-a-new-session-whatever-was-restored",
+        "after a snapshot nobody knows what the forgotten session had done",
+        "calling.py",
+        "                if token or session or installs != self.applying.installs:",
+        "                if token or session:",
+        _FAILOVER,
+        _CANCELLATION,
+    ),
+    # ── once ──
+    _mistake(
+        "copy-is-applied-again",
+        "a number of a session is applied once (§6.3)",
+        "sessions.py",
+        "        if stored is not None:\n            return stored\n",
+        "",
+        _SESSIONS,
+    ),
+    _mistake(
+        "replies-go-too-early",
+        "a reply is kept until its caller wants no copy (§6.3)",
+        "sessions.py",
+        "        found.trim(floor)",
+        "        found.trim(seq)",
+        _SESSIONS,
+    ),
+    _mistake(
+        "answers-to-held-tokens-go",
+        "while a token is held its answer is kept",
+        "waiters.py",
+        "        if ledger is not None and (answered or not ledger.is_held(number)):",
+        "        if ledger is not None:",
+        _CANCELLATION,
+    ),
+    _mistake(
+        "void-closes-nothing",
+        "after a void no late copy is applied",
+        "sessions.py",
+        "            found.replies[seq] = VOID\n            found.size += len(VOID)\n",
+        "            return VOID\n",
+        _SESSIONS,
+    ),
+    _mistake(
+        "snapshot-forgets-sessions",
+        "the session table is part of the state (F11)",
+        "replica.py",
+        "        self._sessions, self._host, self._cuts = sessions, fresh, header.cuts",
+        "        self._sessions, self._host, self._cuts = Sessions(), fresh, header.cuts",
+        _REPLICA_SNAPSHOTS,
+    ),
+    _mistake(
+        "sends-again-without-session",
+        "what has no session is sent once (J7)",
+        "forwarding.py",
+        "            if call.once and call.sendings:\n"
+        "                continue  # it may have happened, and nothing would notice the second time\n",
+        "",
+        _FORWARDING,
+    ),
+    _mistake(
+        "repeats-forwards-without-session",
+        "another life of the leader would take the second for the first (J7)",
+        "forwarding.py",
+        "            if batch.forward is not None and not batch.calls[0].once:",
+        "            if batch.forward is not None:",
+        _FORWARDING,
+    ),
+    _mistake(
+        "forward-is-proposed-again",
+        "a request is proposed at most once, however often it arrives (J7)",
+        "relay.py",
+        "        if message.request in origin.answers:",
+        "        if message.request in origin.answers and False:",
+        _FORWARDING,
+    ),
+    _mistake(
+        "forwarded-on",
+        "nothing is forwarded on (J7)",
+        "relay.py",
+        "        if raft.leader != self.id:",
+        "        if raft.leader is None:",
+        _FORWARDING,
+    ),
+    _mistake(
+        "anybody-answers-a-forward",
+        "who was asked answers",
+        "forwarding.py",
+        "        if sender.id != self._target[0]:\n",
+        "        if False:\n",
+        _FORWARDING,
+    ),
+    # ── reads ──
+    _mistake(
+        "read-before-applied",
+        "§6.4 a read waits until its index is applied (D7)",
+        "applying.py",
+        "        if self.applied >= index:\n            await",
+        "        if True:\n            await",
+        _EXECUTE,
+        _FAILOVER,
+    ),
+    _mistake(
+        "read-joins-a-question-under-way",
+        "§6.4 a read waits for a question asked after it came (D2)",
+        "reading.py",
+        "                for reader in readers:\n                    _answer",
+        "                for reader in readers + self._fresh:\n                    _answer",
+        _READING,
+    ),
+    _mistake(
+        "refused-read-is-forgotten",
+        "a read is asked again as often as it is refused",
+        "reading.py",
+        "                self._fresh += readers\n",
+        "",
+        _READING,
+    ),
+    # ── founding ──
+    _mistake(
+        "founds-without-a-member",
+        "founding needs every listed member, here and now",
+        "greeting.py",
+        "            peer.linked, peer.hello, peer.why = False, None, why\n",
+        "            peer.linked, peer.why = False, why\n",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "anybody-founds",
+        "the smallest founds, or there are two groups",
+        "founding.py",
+        "        if self.missing(greeting) or self.identity.id != min(self.members):",
+        "        if self.missing(greeting):",
+        _FOUNDING_RULES,
+        _FOUNDING,
+    ),
+    _mistake(
+        "wiped-node-is-taken-in",
+        "who forgot a promise is not born again (E13)",
+        "founding.py",
+        "        if any(_remembers(hello) for hello in hellos):\n            return None\n",
+        "",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "any-incarnation-is-named",
+        "a group names directories, not names (E13)",
+        "founding.py",
+        "        return Configuration.decode(hello.founding.entry.payloads[0]).knows(self.identity)",
+        "        return True",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "different-settings-found",
+        "founders agree on settings and machine",
+        "founding.py",
+        "        if hello.settings_hash != self.settings_hash():",
+        "        if False:",
+        _FOUNDING,
+    ),
+    # ── who is heard ──
+    _mistake(
+        "unborn-are-heard",
+        "an unborn node has no voice, and nobody speaks to it",
+        "greeting.py",
+        "        if UNBORN in (self._scope, peer.scope):\n            peer.why = ",
+        "        if UNBORN in (self._scope, peer.scope):\n            _ = ",
+        _FOUNDING_RULES,
+        _FOUNDING,
+    ),
+    _mistake(
+        "other-clusters-are-heard",
+        "only our cluster is heard",
+        "greeting.py",
+        "        elif peer.scope.cluster != self._scope.cluster:\n"
+        '            peer.why = f"of another cluster, {peer.scope.cluster.hex()[:8]}…"\n'
+        "        elif peer.scope != self._scope:",
+        "        elif False:",
+        _FOUNDING_RULES,
+        _FOUNDING,
+        "tests/node/test_bad_peers_tcp.py",
+    ),
+    _mistake(
+        "two-of-one-name-are-heard",
+        "the first of a name on a link is heard",
+        "greeting.py",
+        "        if news and peer.identity is not None:\n            return False",
+        "        if False:\n            return False",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "rolled-back-node-goes-on",
+        "a directory that was rolled back has no voice (H15)",
+        "server.py",
+        "            self._bar(self._loop, why)\n",
+        "            pass\n",
+        _FOUNDING,
+    ),
+    _mistake(
+        "promises-are-not-remembered",
+        "what a peer acknowledged is told to it when it comes back (H15)",
+        "greeting.py",
+        "        if told > self._acknowledged.get(sender, _NOTHING):",
+        "        if False:",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "lost-terms-are-overlooked",
+        "a vote that was forgotten is as bad as an entry (H15)",
+        "founding.py",
+        "    if (told.term, told.index) > (term, last_index):",
+        "    if told.index > last_index:",
+        _FOUNDING_RULES,
+    ),
+    # ── machine, time, snapshots ──
+    _mistake(
+        "old-code-leads-on",
+        "who can't apply tells the core so",
+        "applying.py",
+        "        self.report(Unfit(reason=why))\n",
+        "",
+        _OLD_CODE,
+    ),
+    _mistake(
+        "newer-snapshot-lets-it-lead",
+        "a snapshot of newer code makes unfit from the start",
+        "server.py",
+        "            loop.put(Unfit(reason=self.applying.stopped))\n",
+        "            pass\n",
+        _OLD_CODE,
+    ),
+    _mistake(
+        "unknown-entry-leaves-its-stamps",
+        "an entry that was not applied leaves no trace",
+        "replica.py",
+        "            if self.applied >= part.first:\n",
+        "            if True:\n",
+        _REPLICA,
+    ),
+    _mistake(
+        "clock-entries-in-a-row",
+        "one clock entry is under way at a time",
+        "clocking.py",
+        "        if self.applying.applied < self._entry:\n            return None\n",
+        "",
+        _CLOCKING,
+    ),
+    _mistake(
+        "clock-entries-for-ever",
+        "a deadline gets one entry in a leadership",
+        "clocking.py",
+        "        if deadline_ns is None or deadline_ns == self._served:",
+        "        if deadline_ns is None:",
+        _CLOCKING,
+        "tests/node/test_clock_entries.py",
+    ),
+    _mistake(
+        "cuts-count-from-the-snapshot",
+        "who restores a snapshot cuts where the others do",
+        "replica.py",
+        "cuts=Cuts(index=Index(index - entries), size=size, elapsed_ns=cut_ns)",
+        "cuts=Cuts(index=Index(index), size=0, elapsed_ns=elapsed_ns)",
+        _CUTTING,
+    ),
+    _mistake(
+        "unwritable-state-stops-the-node",
+        "one bug in one command stops nobody: the snapshot is skipped",
+        "snapshotting.py",
+        "            except StateUnwritable as error:\n                self._skip(error)\n            finally:",
+        "            finally:",
+        _UNWRITABLE,
+    ),
+)
+"By what they break; docs/testing.md has them by name."
