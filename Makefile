@@ -61,9 +61,8 @@ accept: $(DEV)  ## the tests that prove rows of the acceptance table
 	if [ $$status = 5 ]; then echo "accept: no test is marked accept(…) yet"; \
 	else echo "$$out"; exit $$status; fi
 
-bench: $(DEV)  ## paired benchmarks (BENCH_ARGS=…)
-	@if [ -d benchmarks ]; then $(BIN)/python -m benchmarks $(BENCH_ARGS); \
-	else echo "bench: there is no benchmarks/ yet; it comes with the issue on performance"; exit 1; fi
+bench: $(CLI)  ## writes a second, how long they take, and what is saturated (BENCH_ARGS=…)
+	@$(BIN)/raftkit bench $(BENCH_ARGS)
 
 docs: $(DEV)  ## the documentation, in docs/_build/html
 	@$(BIN)/sphinx-build -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html

@@ -8,11 +8,33 @@
     demo_cluster   the nodes as a group: who leads, who is killed, who is back
     demo_processes nodes as processes of their own, seen from the demo
     demo_node      the program of such a process
-    demo_pipe      how the two talk
+    demo_pipe      what the two say to each other
     demo_clients   the submission: sessions, tokens, sending again, latencies
     demo_audit     every node's state against the input, line for line
     demo_report    what was measured and what follows: words, JSON, exit code
     demo_view      the live view on a terminal, plain lines elsewhere
+    init           `raftkit init`: a new data directory, and how its node is to be run
+    node_file      node.toml: what a node is opened with
+    run_node       `raftkit run`: the node of a data directory, until Ctrl-C
+    lines          what is said of it, never in its way
+    status         `raftkit status`: what nodes say of themselves
+    status_look    a node by its directory: what it answers, or what it left there
+    status_view    its status for people
+    bench          `raftkit bench`: writes a second, how long they take, what is saturated
+    bench_machine  the two replicated state machines
+    bench_load     a closed loop of tasks that write
+    bench_node     the program of a node process, which runs the load too
+    bench_group    the node processes, seen from the benchmark
+    bench_environment  the machine under it, and who uses its processors
+    bench_report   what was measured: words, table, JSON, exit code
+    log            `raftkit log show` and `log verify`: a data directory looked at, not touched
+    log_rows       one entry in words, and as JSON
+    replay         `raftkit replay`: a recording played again, told and drawn
+    factory        a machine by its name: `package.module:Counter`, `path/file.py:Counter`
+    starting       what commands that run nodes share: names, a directory, Ctrl-C
+    child          a node process of ours: started, asked, heard, ended by SIGKILL
+    pipe           how a command and its node processes talk
+    percentile     of what was measured
 
 Needs the extra `cli` (cyclopts, rich). Exit codes: 0 all went well, 1 it did not, 2 it was not
 understood or could not start, 130 interrupted.

@@ -13,11 +13,21 @@ from typing import Annotated, Literal
 from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
-from raftkit import __version__
-from raftkit.cli import demo as demonstration
+from raftkit import NodeFailed, RaftInternalError, __version__
+from raftkit.cli import (
+    bench as benchmark,
+    demo as demonstration,
+    init as initialisation,
+    log,
+    replay,
+    run_node,
+    status as condition,
+)
+from raftkit.cli.starting import CannotStart
 
 __all__ = ["app", "run"]
 
+_FAILED = 1
 _USAGE = 2
 
 
@@ -26,6 +36,8 @@ app = App(
     help="Raft you embed, from the command line.",
     version=f"raftkit {__version__}",
 )
+app.command(log.app)
+app.command(replay.replay)
 
 
 def _finite(_: object, value: float) -> None:
@@ -83,8 +95,204 @@ def demo(
     )
     try:
         return demonstration.run(options)
-    except demonstration.CannotStart as error:
+    except CannotStart as error:
         complain(f"demo: {error}")
+        return _USAGE
+
+
+def _above_zero(_: object, value: float) -> None:
+    """A validator: seconds in which something can be measured."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError("Must be a number of seconds above 0.")
+
+
+@app.command
+def bench(
+    *,
+    outstanding: str = "1,16,64,256",
+    seconds: Annotated[float, Parameter(validator=_above_zero)] = 5.0,
+    machine: Literal["bytes", "typed", "both"] = "both",
+    nodes: Annotated[int, Parameter(validator=Number(gte=1, lte=9))] = 3,
+    data: Path | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Measure writes per second and how long they take, durable on a majority of nodes.
+
+    Each node is a process with a directory of its own, and they talk over TCP at free loopback ports. The
+    load runs in the leader's process: so many tasks, each with one write of 32 bytes under way.
+
+    Parameters
+    ----------
+    outstanding
+        How many writes are under way at a time: one measurement for each of these numbers.
+    seconds
+        How long each measurement takes, after a warm-up of at most a second.
+    machine
+        bytes: a BytesStateMachine without sessions, at most once. typed: a StateMachine, exactly once.
+    nodes
+        How many nodes.
+    data
+        Keep the nodes' directories here: new or empty, on the disk to be measured. Default: a temporary
+        directory, removed at the end.
+    json
+        Progress and table go to stderr; the last line on stdout is one JSON object.
+    """
+    options = benchmark.Options(
+        outstanding=outstanding,
+        seconds=seconds,
+        machine=machine,
+        nodes=nodes,
+        data=data,
+        json=json,
+    )
+    try:
+        return benchmark.run(options)
+    except CannotStart as error:
+        complain(f"bench: {error}")
+        return _USAGE
+
+
+@app.command
+def init(
+    directory: Path,
+    /,
+    *,
+    id: str,  # noqa: A002 - the option is called --id
+    members: str,
+    machine: str | None = None,
+    listen: str | None = None,
+    insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    election_timeout: tuple[float, float] | None = None,
+    heartbeat_interval: float | None = None,
+    entry_bytes_max: int | None = None,
+    sessions_max: int | None = None,
+    session_idle: float | None = None,
+    snapshot_entries: int | None = None,
+    snapshot_bytes: int | None = None,
+    snapshot_elapsed: float | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Make the data directory of a new node, and in it node.toml, by which `raftkit run` runs it.
+
+    A list of one founds its group now. A longer list founds when all its nodes run; until then their lists
+    and settings must be the same. Afterwards node.toml still says how this node is run, but who belongs to
+    the group, and its settings, are in its log.
+
+    Parameters
+    ----------
+    directory
+        New or empty.
+    id
+        This node's name, one of --members.
+    members
+        The founders: a=HOST:PORT,b=HOST:PORT,…
+    machine
+        Its state machine: MODULE:NAME or FILE.py:NAME. A list of one needs it now.
+    listen
+        HOST:PORT to listen at, if that is not the address in --members.
+    insecure
+        Talk in the clear beyond this machine, on a network where everyone is trusted.
+    election_timeout
+        Two numbers of seconds, between which each election timeout is drawn. The group's, like all that
+        follow but the heartbeat interval.
+    heartbeat_interval
+        Seconds, at most half of the lower election timeout.
+    entry_bytes_max
+        The largest command.
+    sessions_max
+        How many sessions are kept.
+    session_idle
+        Seconds that a session is kept without use.
+    snapshot_entries
+        Write a snapshot after so many entries; 0: no limit.
+    snapshot_bytes
+        Or after so many bytes of them; 0: no limit.
+    snapshot_elapsed
+        Or after so many seconds of the leaders' clocks; 0: no limit.
+    json
+        What was made, as one JSON object.
+    """
+    options = initialisation.Options(
+        directory=directory,
+        members=members,
+        machine=machine,
+        settings={
+            "id": id,
+            "listen": listen,
+            "insecure": insecure,
+            "election_timeout": election_timeout,
+            "heartbeat_interval": heartbeat_interval,
+            "entry_bytes_max": entry_bytes_max,
+            "sessions_max": sessions_max,
+            "session_idle": session_idle,
+            "snapshot_entries": snapshot_entries,
+            "snapshot_bytes": snapshot_bytes,
+            "snapshot_elapsed": snapshot_elapsed,
+        },
+        json=json,
+    )
+    try:
+        return initialisation.run(options)
+    except CannotStart as error:
+        complain(f"init: {error}")
+        return _USAGE
+
+
+@app.command(name="run")
+def run_one(
+    directory: Path,
+    /,
+    *,
+    machine: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Run the node of a data directory that `raftkit init` made, until Ctrl-C or SIGTERM.
+
+    It votes, keeps the log and the machine's state; commands come from programs of other members. One line
+    says each thing that matters: who leads, what is waited for, snapshots.
+
+    Parameters
+    ----------
+    directory
+        Where its log, its identity and node.toml are.
+    machine
+        Its state machine: MODULE:NAME or FILE.py:NAME. Default: what node.toml says.
+    json
+        Each line is a JSON object.
+    """
+    options = run_node.Options(directory=directory, machine=machine, json=json)
+    try:
+        return run_node.run(options)
+    except CannotStart as error:
+        complain(f"run: {error}")
+        return _USAGE
+
+
+@app.command
+def status(
+    *directories: Path,
+    watch: Annotated[bool, Parameter(negative=())] = False,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Ask nodes of this machine how they are, with or without a leader.
+
+    Exits with 0 when each of them runs and a majority of its group is here, with 1 when not, and with 2
+    for what is no data directory.
+
+    Parameters
+    ----------
+    directories
+        The nodes' data directories. Default: the current one.
+    watch
+        Ask again every second, until Ctrl-C; the last answer makes the exit code.
+    json
+        One JSON object, or a list of several.
+    """
+    options = condition.Options(directories=directories or (Path(),), watch=watch, json=json)
+    try:
+        return condition.run(options)
+    except CannotStart as error:
+        complain(f"status: {error}")
         return _USAGE
 
 
@@ -101,4 +309,10 @@ def run() -> None:
         # Cyclopts would draw a box, as wide as the terminal; scripts want one line.
         complain(f"{' '.join(str(error).split())} (see raftkit --help)")
         code = _USAGE
+    except log.CannotLook as error:
+        complain(str(error))
+        code = _USAGE
+    except (NodeFailed, RaftInternalError) as error:
+        complain(str(error))
+        code = _FAILED
     sys.exit(code)

@@ -7,11 +7,8 @@ refusal to start (`CannotStart`, nothing was made), an interruption, or a bug's 
 from __future__ import annotations
 
 import logging
-import math
 import shutil
-import signal
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,23 +20,25 @@ from rich.console import Console
 
 from raftkit.cli.demo_audit import Audit, Findings, pages
 from raftkit.cli.demo_clients import Submission
-from raftkit.cli.demo_cluster import Cluster, InProcess, names_of
+from raftkit.cli.demo_cluster import Cluster, InProcess
 from raftkit.cli.demo_input import Line, Survey, Text, default_text, text_of
 from raftkit.cli.demo_member import Member
 from raftkit.cli.demo_processes import Processes
-from raftkit.cli.demo_report import DemoFailed, Report, first_of
+from raftkit.cli.demo_report import DemoFailed, Report
 from raftkit.cli.demo_view import REFRESH_SECONDS, Scene, View, open_view
+from raftkit.cli.percentile import percentile
+from raftkit.cli.starting import (
+    INTERRUPTED,
+    CannotStart,
+    cancel_on_signal,
+    data_directory,
+    first_of,
+    names_of,
+)
 
 __all__ = ["CannotStart", "Options", "run"]
 
 R = TypeVar("R")
-
-INTERRUPTED = 130
-"Exit code after Ctrl-C, as a shell gives it."
-
-
-class CannotStart(Exception):
-    """An option asks for what can't be. Says what, and what to do."""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,7 +68,7 @@ def run(options: Options) -> int:
     if options.kill == "follower" and options.nodes == 1:
         raise CannotStart("--kill follower: a single node has none; use --nodes 2 or more")
     text = _text(options.input)
-    directory = _directory(options.data)
+    directory = data_directory(options.data, prefix="raftkit-demo-")
     console = Console(stderr=options.json)
     try:
         with open_view(console) as view, _warnings_shown(view):
@@ -121,7 +120,7 @@ class _Demo:
         failure = ""
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_on_signal, nursery.cancel_scope)
+                nursery.start_soon(cancel_on_signal, nursery.cancel_scope)
                 nursery.start_soon(self._watch, submission)
                 for name in self._cluster.names:
                     nursery.start_soon(self._cluster.keep, name)
@@ -197,26 +196,15 @@ class _Demo:
             failover_gap_ms=None if gap is None else gap * 1000,
             sent_again=submission.sent_again,
             writes_per_s=len(latencies) / took if took else None,
-            p50_ms=_percentile_ms(latencies, 0.50),
-            p99_ms=_percentile_ms(latencies, 0.99),
+            p50_ms=_in_ms(percentile(latencies, 0.50)),
+            p99_ms=_in_ms(percentile(latencies, 0.99)),
             leaders=tuple(leader for _, leader in led),
             terms=tuple(term for term, _ in led),
         )
 
 
-def _percentile_ms(ordered: list[float], part: float) -> float | None:
-    """The shortest of the sorted `ordered`, in seconds, that `part` of them do not exceed; in ms."""
-    if not ordered:
-        return None
-    return ordered[max(math.ceil(part * len(ordered)), 1) - 1] * 1000
-
-
-async def _cancel_on_signal(scope: trio.CancelScope) -> None:
-    """End the demo at the first Ctrl-C, as a shell expects: everything is closed, nothing is claimed."""
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for _ in signals:
-            scope.cancel()
-            return
+def _in_ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000
 
 
 def _text(path: Path | None) -> Text:
@@ -227,26 +215,6 @@ def _text(path: Path | None) -> Text:
         return text_of(path)
     except OSError as error:
         raise CannotStart(f"--input {path}: {error.strerror or error}") from error
-
-
-def _directory(path: Path | None) -> Path:
-    """Where the nodes live: empty, and there. Raises CannotStart if it can't be."""
-    if path is None:
-        return Path(tempfile.mkdtemp(prefix="raftkit-demo-"))
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        found = next(path.iterdir(), None)
-        if found is None:
-            # Only the attempt tells whether it can be written to.
-            tempfile.TemporaryFile(dir=path).close()
-    except OSError as error:
-        raise CannotStart(f"--data {path}: {error.strerror or error}") from error
-    if found is not None:
-        raise CannotStart(
-            f"--data {path} is not empty ({found.name} is there, of an earlier run or of one that uses it "
-            "now): give a new directory, or delete this one"
-        )
-    return path
 
 
 @contextmanager

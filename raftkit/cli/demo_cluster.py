@@ -7,7 +7,6 @@ where this can be repaired (`NodeEnded`); both are told.
 
 from __future__ import annotations
 
-import string
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -36,7 +35,6 @@ __all__ = [
     "InProcess",
     "Kill",
     "Victim",
-    "names_of",
 ]
 
 DOWN_SECONDS = 1.0
@@ -48,11 +46,6 @@ PAUSE_SECONDS = 0.02
 
 Victim = Literal["leader", "follower"]
 R = TypeVar("R")
-
-
-def names_of(size: int) -> tuple[str, ...]:
-    """What the nodes of a cluster of that size are called: a, b, c and so on."""
-    return tuple(string.ascii_lowercase[:size])
 
 
 @attrs.frozen(kw_only=True)

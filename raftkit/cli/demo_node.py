@@ -8,7 +8,6 @@ frames goes to stdout. What ends it is the last line on stderr, with exit code 1
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,8 +17,10 @@ import trio
 
 from raftkit import Session, Token
 from raftkit.cli.demo_member import LocalMember, Refused, Reign, Unanswered, open_member
-from raftkit.cli.demo_pipe import NEWS, Pipe, row_out
-from raftkit.cli.demo_report import DemoFailed, first_of
+from raftkit.cli.demo_pipe import row_out
+from raftkit.cli.demo_report import DemoFailed
+from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
+from raftkit.cli.starting import first_of
 from raftkit.encoding import MalformedError, array, octets, unsigned
 from raftkit.transports import TcpTransport
 
@@ -33,21 +34,17 @@ def main() -> None:
     """Run the node that the arguments name."""
     name, directory, *places = sys.argv[1:]
     addresses = dict(place.split("=", 1) for place in places)
-    stdin, stdout = os.dup(0), os.dup(1)
-    os.dup2(2, 1)  # whoever prints must not do it into a frame
     words = None
     try:
-        trio.run(_run, name, addresses, Path(directory), stdin, stdout)
+        trio.run(_run, name, addresses, Path(directory))
     except* DemoFailed as failed:
         words = str(first_of(failed))
     sys.exit(words)
 
 
-async def _run(
-    name: str, addresses: Mapping[str, str], directory: Path, stdin: int, stdout: int
-) -> None:
+async def _run(name: str, addresses: Mapping[str, str], directory: Path) -> None:
     """The node, until the demo closes the pipe."""
-    pipe = Pipe(trio.lowlevel.FdStream(stdout), trio.lowlevel.FdStream(stdin))
+    pipe = stdio_pipe()
     async with open_member(name, addresses, directory, TcpTransport()) as member:
         await _Service(member, pipe).run()
 

@@ -13,19 +13,11 @@ import attrs
 
 from raftkit.cli.demo_audit import Findings
 
-__all__ = ["DemoFailed", "Report", "first_of"]
+__all__ = ["DemoFailed", "Report"]
 
 
 class DemoFailed(Exception):
     """The demo can't go on; says why."""
-
-
-def first_of(failed: ExceptionGroup[Exception]) -> BaseException:
-    """What failed first: the rest are its consequences."""
-    error: BaseException = failed
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return error
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,11 @@ import trio
 
 from raftkit import Session
 from raftkit.cli import demo_processes
+from raftkit.cli.child import STDERR, free_addresses
 from raftkit.cli.demo_member import NodeEnded, Refused, Unanswered
-from raftkit.cli.demo_processes import STDERR, Processes, free_addresses
+from raftkit.cli.demo_processes import Processes
 from raftkit.cli.demo_report import DemoFailed
+from tests.cli.running import node_processes, wait_gone
 from tests.cli.test_demo import FIELDS
 from tests.house.source import ROOT
 
@@ -64,30 +65,6 @@ def _demo(*arguments: object) -> tuple[int, dict[str, Any], str]:
     assert "Traceback" not in stderr, stderr
     assert len(stdout.splitlines()) == 1, stdout + stderr
     return running.returncode, json.loads(stdout), stderr
-
-
-def _nodes(data: Path) -> dict[str, int]:
-    """Name → pid of the node processes that run on a directory in `data`."""
-    found: dict[str, int] = {}
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = path.read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            continue  # it has gone meanwhile
-        if "raftkit.cli.demo_node" in words:
-            name, directory = words[words.index("raftkit.cli.demo_node") + 1 :][:2]
-            if directory == str(data / name):
-                found[name] = int(path.parent.name)
-    return found
-
-
-def _wait_gone(data: Path) -> None:
-    """Wait until no node runs there, though not for long."""
-    ends = time.monotonic() + 5
-    while _nodes(data) and time.monotonic() < ends:
-        time.sleep(0.02)
-
-    assert _nodes(data) == {}
 
 
 def _wait_for(words: str, running: subprocess.Popen[str]) -> None:
@@ -151,7 +128,7 @@ def test_a_node_that_somebody_else_kills_is_told_and_started_again(
     data = tmp_path / "data"
     with _start("--input", text, "--seconds", 2, "--kill", "none", "--data", data) as running:
         _wait_for("leads", running)
-        pid = _nodes(data)["b"]
+        pid = node_processes(data)["b"]
         os.kill(pid, signal.SIGKILL)
         stdout, stderr = running.communicate(timeout=40)
 
@@ -159,18 +136,18 @@ def test_a_node_that_somebody_else_kills_is_told_and_started_again(
     assert (running.returncode, said["verified"], said["kills"]) == (0, True, 0)
     assert f"b ended by itself: process {pid} got SIGKILL" in stderr
     assert "b opens its directory again" in stderr
-    _wait_gone(data)
+    wait_gone(data)
 
 
 def test_ctrl_c_leaves_no_process_behind(text: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     with _start("--input", text, "--seconds", 50, "--data", data) as running:
         _wait_for("leads", running)
-        assert sorted(_nodes(data)) == ["a", "b", "c"]
+        assert sorted(node_processes(data)) == ["a", "b", "c"]
         running.send_signal(signal.SIGINT)
         stdout, stderr = running.communicate(timeout=20)
 
-    assert _nodes(data) == {}
+    assert node_processes(data) == {}
     assert (running.returncode, stdout) == (130, "")
     assert stderr.splitlines()[-1] == "interrupted: nothing was verified"
 
@@ -181,7 +158,7 @@ def test_a_demo_that_is_killed_takes_its_nodes_along(text: Path, tmp_path: Path)
         _wait_for("leads", running)
         running.kill()
 
-    _wait_gone(data)
+    wait_gone(data)
 
 
 def test_a_node_that_must_not_go_on_ends_the_demo_with_its_words(tmp_path: Path) -> None:
@@ -203,7 +180,7 @@ def test_a_node_that_must_not_go_on_ends_the_demo_with_its_words(tmp_path: Path)
     assert said["why"].startswith("node ")
     assert "File too large" in said["why"]
     assert "Traceback" not in done.stderr
-    assert _nodes(data) == {}
+    assert node_processes(data) == {}
 
 
 # ── one process ──────────────────────────────────────────────────────────────────────────────────
@@ -254,7 +231,7 @@ async def test_sending_again_after_a_restart_applies_once(tmp_path: Path) -> Non
 async def test_how_a_process_ended_is_told(tmp_path: Path) -> None:
     home = Processes(directory=tmp_path, names=("a",))
     async with home.open("a") as member:
-        os.kill(member._process.pid, signal.SIGTERM)
+        os.kill(member._child.process.pid, signal.SIGTERM)
         with pytest.raises(NodeEnded, match="got SIGTERM"):
             await member.watch(_nothing)
     (tmp_path / "a" / "identity-1").write_bytes(b"not what was there")
@@ -271,7 +248,7 @@ async def test_a_process_that_hangs_is_killed(
 ) -> None:
     monkeypatch.setattr(demo_processes, "ANSWER_SECONDS", 0.2)
     async with Processes(directory=tmp_path, names=("a",)).open("a") as member:
-        os.kill(member._process.pid, signal.SIGSTOP)
+        os.kill(member._child.process.pid, signal.SIGSTOP)
         with pytest.raises(Unanswered, match="a hangs"):
             await member.holdings()
         with pytest.raises(NodeEnded, match="gave no answer"):

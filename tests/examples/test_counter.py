@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from raftkit.cli.demo_processes import free_addresses
+from raftkit.cli.child import free_addresses
 from tests.house.source import ROOT
 
 TYPING_SECONDS = 1.5

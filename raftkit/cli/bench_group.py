@@ -1,0 +1,173 @@
+"""The group under test: node processes, who leads them, what they answer, how much they use.
+
+Law: the processes end when the context of `open_group` is left, see `raftkit.cli.child`.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import attrs
+import trio
+
+from raftkit.cli.bench_environment import Usage, cpus
+from raftkit.cli.bench_report import Measurement
+from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, free_addresses, open_child
+from raftkit.cli.percentile import percentile
+from raftkit.encoding import MalformedError, array as items_of, octets, printable, unsigned
+
+__all__ = ["BenchFailed", "Group", "open_group"]
+
+PATIENCE_SECONDS = 60.0
+"For an answer, beyond what the question itself takes: longer than any write may wait."
+_PAGE = 1_000_000
+"Latencies asked for at once."
+_NAME_MAX = 80
+
+
+class BenchFailed(Exception):
+    """The benchmark can't go on; says why."""
+
+
+@asynccontextmanager
+async def open_group(
+    machine: str, directory: Path, names: tuple[str, ...]
+) -> AsyncGenerator[Group]:
+    """Start a process for each of `names`, on a directory of its own. The body begins when all are open.
+
+    Raises BenchFailed, perhaps in a group, if one of them ends.
+    """
+    places = tuple(f"{name}={address}" for name, address in free_addresses(names).items())
+    async with AsyncExitStack() as stack:
+        children = [
+            await stack.enter_async_context(
+                open_child(name, "raftkit.cli.bench_node", directory / name, (machine, *places))
+            )
+            for name in names
+        ]
+        group = Group(machine, {it.name: it for it in children})
+        for child in children:
+            await group.hear_one(child)
+        async with trio.open_nursery() as nursery:
+            for child in children:
+                nursery.start_soon(group.hear, child)
+            yield group
+            nursery.cancel_scope.cancel()
+
+
+@attrs.define(eq=False)
+class Group:
+    """A group that is up. Made by `open_group`."""
+
+    machine: str
+    "bytes or typed."
+    _children: dict[str, Child]
+    "By name."
+    _usages: list[Usage] = attrs.field(init=False, factory=list[Usage])
+    "At the ends of the measured time."
+    _applied: dict[str, int] = attrs.field(init=False)
+    "What each node's machine had applied before."
+
+    def __attrs_post_init__(self) -> None:
+        self._applied = dict.fromkeys(self._children, 0)
+
+    async def measure(self, outstanding: int, *, warm_up: float, seconds: float) -> Measurement:
+        """Put the leader under load, and say what came of it."""
+        leader = await self._leader()
+        self._usages.clear()
+        measured_seconds, measured, acknowledged, errors, elections, sent = await self._ask(
+            leader, "load", outstanding, warm_up, seconds, takes=warm_up + seconds
+        )
+        assert isinstance(measured_seconds, float)
+        latencies = await self._latencies(leader, unsigned(measured))
+        before, after = self._usages
+        nodes, others = after.percent_since(before)
+        return Measurement(
+            machine=self.machine,
+            outstanding=outstanding,
+            seconds=measured_seconds,
+            writes=len(latencies),
+            p50_ms=_ms(percentile(latencies, 0.5)),
+            p99_ms=_ms(percentile(latencies, 0.99)),
+            p999_ms=_ms(percentile(latencies, 0.999)),
+            max_ms=_ms(percentile(latencies, 1)),
+            leader=leader,
+            cpu_percent=nodes,
+            others_cpu_percent=others,
+            cpus=cpus(),
+            bytes_sent=unsigned(sent),
+            acknowledged=unsigned(acknowledged),
+            applied=await self._newly_applied(),
+            elections=unsigned(elections),
+            errors=dict(_error(it) for it in items_of(errors)),
+        )
+
+    # ── what the processes say ───────────────────────────────────────────────────────────────────
+
+    async def hear(self, child: Child) -> None:
+        """Listen to a process for as long as it lives. Raises BenchFailed when it does no more."""
+        while True:
+            await self.hear_one(child)
+
+    async def hear_one(self, child: Child) -> None:
+        """Hear one thing that a process says. Raises as `hear`."""
+        try:
+            news = await child.hear()
+        except (ChildKilled, ChildFailed, MalformedError) as error:
+            raise BenchFailed(f"node {child.name}: {error}") from error
+        if news == ["edge"]:
+            self._usages.append(
+                Usage.now({name: it.process.pid for name, it in self._children.items()})
+            )
+
+    async def _leader(self) -> str:
+        """Whom every node knows as the leader."""
+        with trio.move_on_after(PATIENCE_SECONDS):
+            while True:
+                said = {(await self._ask(name, "leader"))[0] for name in self._children}
+                if len(said) == 1:
+                    return printable(said.pop(), length_max=_NAME_MAX)
+                await trio.sleep(0.05)  # an election is under way
+        raise BenchFailed(f"no leader that all agree on for {PATIENCE_SECONDS:g} s")
+
+    async def _latencies(self, name: str, count: int) -> list[int]:
+        """Those of the last load, in µs, ascending."""
+        found = array("I")
+        while len(found) < count:
+            (page,) = await self._ask(name, "latencies", len(found), _PAGE)
+            found.frombytes(octets(page))
+        return sorted(found)
+
+    async def _newly_applied(self) -> dict[str, int]:
+        """What each node's machine has applied since this was asked last."""
+        now = {name: unsigned((await self._ask(name, "written"))[0]) for name in self._children}
+        since = {name: count - self._applied[name] for name, count in now.items()}
+        self._applied = now
+        return since
+
+    async def _ask(
+        self, name: str, verb: str, *arguments: object, takes: float = 0.0
+    ) -> list[object]:
+        """A node's answer, to a question that `takes` so many seconds."""
+        try:
+            match await self._children[name].ask(verb, *arguments, within=takes + PATIENCE_SECONDS):
+                case ["done", *answer]:
+                    return answer
+                case other:
+                    raise BenchFailed(f"node {name}, asked for {verb}: {other[-1]}")
+        except NoAnswer as error:
+            # `hear` is told why, and ends all with it.
+            await trio.sleep(1)
+            raise BenchFailed(str(error)) from error
+
+
+def _ms(microseconds: float | None) -> float | None:
+    return None if microseconds is None else microseconds / 1000
+
+
+def _error(item: object) -> tuple[str, int]:
+    name, count = items_of(item, 2)
+    return printable(name, length_max=_NAME_MAX), unsigned(count)

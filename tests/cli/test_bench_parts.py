@@ -1,0 +1,175 @@
+"""The parts of the benchmark: the closed loop, the machines, processor time, percentiles."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import trio
+import trio.lowlevel
+
+from raftkit import NoQuorum, OutcomeUnknown
+from raftkit.cli.bench_environment import Usage, environment_of
+from raftkit.cli.bench_load import Load
+from raftkit.cli.bench_machine import Register
+from raftkit.cli.percentile import percentile
+from raftkit.statemachine import Batch
+
+
+async def _nothing() -> None:
+    pass
+
+
+# ── the closed loop ──────────────────────────────────────────────────────────────────────────────
+
+
+async def test_as_many_writes_are_under_way_as_were_asked_for() -> None:
+    under_way, seen = 0, set[int]()
+
+    async def write(number: int) -> None:
+        nonlocal under_way
+        under_way += 1
+        seen.add(under_way)
+        await trio.sleep(0.001)
+        under_way -= 1
+
+    await Load(outstanding=5, write=write).run(0.0, 0.05, _nothing)
+
+    assert max(seen) == 5
+    assert under_way == 0
+
+
+async def test_only_what_began_in_the_measured_time_is_measured() -> None:
+    began: list[int] = []
+    edges: list[int] = []
+
+    async def write(number: int) -> None:
+        began.append(number)
+        await trio.sleep(0.005)
+
+    async def at_edge() -> None:
+        edges.append(len(began))
+
+    load = Load(outstanding=3, write=write)
+    await load.run(0.05, 0.1, at_edge)
+
+    assert began == list(range(len(began)))
+    assert load.acknowledged == len(began)
+    assert len(load.latencies_us) == edges[1] - edges[0]
+    assert 0 < edges[0] < edges[1] == len(began)
+    assert load.measured_seconds >= 0.1
+
+
+async def test_a_stall_can_not_hide_by_outlasting_the_measurement() -> None:
+    edges, over = 0, trio.Event()
+
+    async def write(number: int) -> None:
+        await trio.sleep(0.001)
+        if number == 3:
+            await over.wait()
+
+    async def at_edge() -> None:
+        nonlocal edges
+        edges += 1
+        if edges == 2:
+            over.set()
+
+    load = Load(outstanding=1, write=write)
+    await load.run(0.0, 0.1, at_edge)
+
+    assert load.acknowledged == 4
+    assert len(load.latencies_us) >= 3  # the very first may have begun before
+    assert max(load.latencies_us) >= 80_000
+
+
+async def test_failed_writes_are_counted_by_name_and_not_measured() -> None:
+    async def write(number: int) -> None:
+        await trio.lowlevel.checkpoint()
+        if number == 1:
+            raise NoQuorum("no leader")
+        if number == 2:
+            raise OutcomeUnknown(None, "who knows")
+        await trio.sleep(0.001)
+
+    load = Load(outstanding=1, write=write)
+    await load.run(0.0, 0.05, _nothing)
+
+    assert load.errors == {"NoQuorum": 1, "OutcomeUnknown": 1}
+    assert load.acknowledged > 0
+    assert len(load.latencies_us) <= load.acknowledged
+
+
+async def test_an_error_that_is_none_of_the_group_ends_the_load() -> None:
+    async def write(number: int) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ExceptionGroup) as failed:
+        await Load(outstanding=1, write=write).run(0.0, 0.05, _nothing)
+
+    assert failed.group_contains(ZeroDivisionError)
+
+
+# ── what is around it ────────────────────────────────────────────────────────────────────────────
+
+
+def _batch(*commands: bytes) -> Batch:
+    return Batch(
+        term=1, time_ns=0, elapsed_ns=0, indexes=range(1, len(commands) + 1), commands=commands
+    )
+
+
+def test_the_register_counts_across_a_snapshot() -> None:
+    before, after = Register(), Register()
+    assert list(before.apply(_batch(b"one", b"two"))) == [b"", b""]
+    after.restore(before.snapshot())
+    after.apply(_batch(b"three"))
+
+    assert (after.count, after.last) == (3, b"three")
+    assert (before.count, before.last) == (2, b"two")
+
+
+def test_a_register_that_was_never_written_has_a_snapshot() -> None:
+    after = Register()
+    after.restore(Register().snapshot())
+
+    assert (after.count, after.last) == (0, b"")
+
+
+def test_a_busy_process_is_seen_to_be_busy() -> None:
+    before, ends = Usage.now({"me": os.getpid()}), time.process_time() + 0.1
+    while time.process_time() < ends:
+        pass
+    after = Usage.now({"me": os.getpid()})
+    own, others = after.percent_since(before)
+
+    assert after.nodes["me"] - before.nodes["me"] >= 0.08  # counted in hundredths
+    assert own["me"] * (after.at - before.at) / 100 >= 0.08
+    assert others >= 0
+
+
+def test_the_file_system_of_a_directory_is_that_of_its_deepest_mount(tmp_path: Path) -> None:
+    assert environment_of(tmp_path).file_system
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(FileNotFoundError):
+        environment_of(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    "values, part, expected",
+    [
+        ([], 0.5, None),
+        ([7], 0.5, 7),
+        ([1, 2, 3, 4], 0.5, 2),
+        ([1, 2, 3, 4], 0.51, 3),
+        ([1, 2, 3, 4], 1, 4),
+        (range(1, 1001), 0.999, 999),
+        (range(1, 1001), 0, 1),
+    ],
+)
+def test_a_percentile_is_the_lowest_value_that_suffices(
+    values: Sequence[float], part: float, expected: float | None
+) -> None:
+    assert percentile(values, part) == expected
