@@ -28,6 +28,13 @@ settings.register_profile("explore", deadline=None, derandomize=False, max_examp
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--rewrite`: scenarios are written as they happen (tests/scenarios)."""
+    parser.addoption(
+        "--rewrite", action="store_true", help="write what happens into scenarios that differ"
+    )
+
+
 def _why(report: pytest.TestReport | pytest.CollectReport) -> str:
     """The reason a skip was given, out of the (path, line, reason) that pytest keeps."""
     reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)

@@ -1,0 +1,1 @@
+"""Scenarios as text, and the tests that play them."""
