@@ -15,7 +15,7 @@ _EXTRA = {"cyclopts", "rich"}
 def main() -> None:
     """Run the command line, or say in one line what to install for it."""
     try:
-        from raftkit.cli import run  # noqa: PLC0415 - the bare package comes without cyclopts and rich
+        from raftkit.cli.app import run  # noqa: PLC0415 - the bare package comes without cyclopts and rich
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in _EXTRA:
             raise

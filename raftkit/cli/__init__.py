@@ -1,4 +1,4 @@
-"""The command line, on the top floor: what people type, made of nothing but the public API.
+"""The command line, on the top floor: what people type.
 
     app            names, options and their errors: one line on stderr, exit 2
     demo           `raftkit demo`: replicate a text, kill a node half-way, compare every line
@@ -38,8 +38,7 @@
 
 Needs the extra `cli` (cyclopts, rich). Exit codes: 0 all went well, 1 it did not, 2 it was not
 understood or could not start, 130 interrupted.
+
+The door is `raftkit.cli.app.run`. It is not opened here: the node processes of the demo and the benchmark are
+modules of this package, and must not load all that a terminal needs.
 """
-
-from raftkit.cli.app import run
-
-__all__ = ["run"]

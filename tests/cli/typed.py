@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import pytest
 
-from raftkit.cli import run
+from raftkit.cli.app import run
 from tests.house.source import ROOT
 
 R = TypeVar("R")
