@@ -1,1 +1,1 @@
-"""Deliberate mistakes in the core, and the proof that the tests notice each: `python -m tests.mutants`."""
+"""Deliberate mistakes, and the proof that the tests notice each: `python -m tests.mutants`."""

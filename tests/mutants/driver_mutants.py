@@ -292,7 +292,8 @@ DRIVER_MUTANTS = (
         "        elif False:",
         _FOUNDING_RULES,
         _FOUNDING,
-        "tests/node/test_bad_peers_tcp.py",
+        "tests/node/test_bad_peers_tcp.py"
+        "::test_a_node_of_another_cluster_in_a_members_name_is_refused_and_named_rarely",
     ),
     _mistake(
         "two-of-one-name-are-heard",
@@ -380,7 +381,9 @@ DRIVER_MUTANTS = (
         "unwritable-state-stops-the-node",
         "one bug in one command stops nobody: the snapshot is skipped",
         "snapshotting.py",
-        "            except StateUnwritable as error:\n                self._skip(error)\n            finally:",
+        "            except StateUnwritable as error:\n"
+        "                self._skip(error)\n"
+        "            finally:",
         "            finally:",
         _UNWRITABLE,
     ),

@@ -23,13 +23,22 @@ class Mutant:
     rule: str
     "Which rule it breaks."
     file: str
-    "In raftkit/core."
+    "Of the package."
     old: str
     "The right text."
     new: str
     "The wrong one."
     killed_by: frozenset[str] = frozenset({"paper", "scenarios", "worlds"})
-    "Who notices, of paper, scenarios and worlds."
+    "Who must notice: of the core paper, scenarios and worlds, of all else `tests` and full."
+    package: str = "core"
+    "Where `file` is."
+    tests: tuple[str, ...] = ()
+    "Those of `tests`, as pytest names them."
+
+    @property
+    def path(self) -> str:
+        """The file, from the root of the tree."""
+        return f"raftkit/{self.package}/{self.file}"
 
 
 _PAPER = frozenset({"paper"})
@@ -288,7 +297,7 @@ MUTANTS = (
         "progress.py",
         "self.doubted, self.moved_at = True, now",
         "self.probe(Index(self.match_index + 1), now)",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "sends-chunks-again-that-are-slow",

@@ -72,7 +72,7 @@ STORAGE_MUTANTS = (
         "recovery.py",
         "        last.flushed = last.end\n        last.sync()\n",
         "        last.flushed = last.end\n",
-        _CRASHES,
+        f"{_CRASHES}::test_what_a_killed_process_left_unsynced_is_made_durable_before_it_is_claimed",
     ),
     # ── torn or rotten ──
     _mistake(
@@ -106,7 +106,7 @@ STORAGE_MUTANTS = (
         "records.py",
         "- _CHECKSUM.size], seen) != checksum:",
         "- _CHECKSUM.size], seen) != checksum and False:",
-        "tests/storage/test_formats.py",
+        "tests/storage/test_formats.py::test_record_at_another_place_or_with_any_byte_changed_is_none",
     ),
     _mistake(
         "chain-is-not-checked",
@@ -165,7 +165,7 @@ STORAGE_MUTANTS = (
         "file.py",
         "                dirty = log.flush()\n            if dirty:",
         "                dirty = log.flush()\n                log.remove_compacted()\n            if dirty:",
-        _CRASHES,
+        f"{_CRASHES}::test_no_power_cut_loses_or_invents_anything[receive]",
     ),
     _mistake(
         "old-segments-stay",
@@ -191,8 +191,7 @@ STORAGE_MUTANTS = (
         "log.py",
         "        self.sequence = max(self.sequence, record.sequence)\n        match",
         "        match",
-        _LOG,
-        f"{_CRASHES}::test_no_power_cut_loses_or_invents_anything[append]",
+        "tests/storage/test_conformance.py",
     ),
     _mistake(
         "segment-is-renamed-before-sync",
@@ -249,7 +248,7 @@ STORAGE_MUTANTS = (
         "file.py",
         "boot=self.record.boot + 1",
         "boot=max(self.record.boot, 1)",
-        _CRASHES,
+        f"{_CRASHES}::test_every_boot_that_was_ever_seen_is_outdone",
     ),
     _mistake(
         "one-identity-copy",
@@ -281,7 +280,9 @@ STORAGE_MUTANTS = (
         "reserve-is-kept-for-ever",
         "a full disk gets its reserve back",
         "file.py",
-        "            if error.errno in _FULL:\n                self._release_reserve()\n            self._failure",
+        "            if error.errno in _FULL:\n"
+        "                self._release_reserve()\n"
+        "            self._failure",
         "            self._failure",
         _FAULTS,
     ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import struct
+
 import attrs
 import pytest
 
 from raftkit.errors import LogCorrupt
 from raftkit.messages import Write
 from raftkit.model import Index, Term
-from raftkit.storage import FileStorage, records, segments
+from raftkit.storage import FileStorage, records, recovery, segments
 from raftkit.storage.records import RecordType
 from raftkit.storage.segments import Segment
 from raftkit.testing.simulated_disk import SECTOR_BYTES, PowerCut, SimulatedDisk
@@ -184,6 +186,23 @@ def test_footer_that_contradicts_its_successor_is_corruption() -> None:
 
     with pytest.raises(LogCorrupt, match="begins with entry 4, the log ends with 2"):
         open_small(disk)
+
+
+def test_record_that_ends_like_a_footer_is_none() -> None:
+    """A command may end with any bytes, its own place among them, and a crash leave no footer behind it."""
+    _, full = two_segments()
+    body = struct.pack("<QQQ4xQ", 1, 1, 1, segments.PREAMBLE_SIZE)
+    segment = segments.create(
+        SimulatedDisk(),
+        full.header,
+        [(RecordType.RUN, (body,))],
+        sequence=1,
+        preallocate_bytes=1,
+    )
+    end = segment.allocated - 12
+
+    assert segment.file.read_at(end, 8) == struct.pack("<Q", segments.PREAMBLE_SIZE)
+    assert recovery._footer(segment) is None
 
 
 def test_bad_record_in_a_segment_without_footer_is_found_where_it_is() -> None:

@@ -67,6 +67,7 @@ def test_only_the_owner_can_read_what_is_made(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.accept("C-12")
 def test_directory_in_use_by_another_process_names_it(tmp_path: Path) -> None:
     code = (
         "import sys; from raftkit.storage import open_storage; "
