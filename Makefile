@@ -6,18 +6,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix soak accept bench docs coverage clean
+.PHONY: help demo test check fix soak explore mutants accept bench docs coverage clean
 
 PYTHON ?=
 BIN := .venv/bin
 CLI := .venv/.stamp-cli
 DEV := .venv/.stamp-dev
-CODE := $(wildcard raftkit tests examples benchmarks)
+CODE := $(wildcard raftkit pytest_raftkit.py tests examples benchmarks)
 JOBS ?= 2
 
 DEMO_ARGS ?=
 TEST_ARGS ?=
+EXPLORE_ARGS ?=
 SOAK_ARGS ?=
+MUTANTS_ARGS ?=
 BENCH_ARGS ?=
 
 help:  ## this list
@@ -52,8 +54,15 @@ fix: $(DEV)  ## let ruff write: format, and what it can mend itself
 	@$(BIN)/ruff check --quiet --no-cache --fix --exit-zero .
 	@$(BIN)/ruff format --no-cache .
 
-soak: $(DEV)  ## random worlds until something breaks (SOAK_ARGS=…)
-	@$(BIN)/python -m raftkit.testing.soak $(SOAK_ARGS)
+soak: $(DEV)  ## random worlds on all cores until something breaks (SECONDS=60, SOAK_ARGS=…)
+	@$(BIN)/python -m raftkit.testing.soak --jobs $(JOBS) \
+	    $(if $(SECONDS),--seconds $(SECONDS)) $(SOAK_ARGS)
+
+explore: $(DEV)  ## everything that can happen to a small group, within bounds (EXPLORE_ARGS="--disk --terms 2")
+	@$(BIN)/python -m raftkit.testing.explore $(EXPLORE_ARGS)
+
+mutants: $(DEV)  ## a hundred mistakes on purpose, and who notices each; takes hours (MUTANTS_ARGS=…)
+	@nice $(BIN)/python -m tests.mutants --jobs $(JOBS) $(MUTANTS_ARGS)
 
 # pytest's status 5 means that no test was selected.
 accept: $(DEV)  ## the tests that prove rows of the acceptance table

@@ -12,13 +12,16 @@ import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
-from typing import Any, Final, Generic, Literal, TypeVar, overload
+from pathlib import Path
+from typing import Any, Final, Generic, Literal, TypeVar, cast, overload
 
 import attrs
 import trio
 
 from raftkit.driver import (
     EventStream,
+    Recorder,
+    RecordingUnreadable,
     Replica,
     Server,
     Session,
@@ -27,6 +30,7 @@ from raftkit.driver import (
     explain,
     make_plan,
     open_local_socket,
+    open_recorder,
     open_server,
     refuse_unknown,
     refuse_unlike,
@@ -102,8 +106,10 @@ class Node(Generic[M]):
         seconds.
 
         Raises Rejected or CommandFailed if the machine decided so; NoQuorum, Overloaded, NotYetEnabled,
-        EntryTooLarge or NodeClosed if it did not happen; OutcomeUnknown, with a token, if it may have.
-        A cancelled call may have happened: make a token beforehand to find out.
+        EntryTooLarge or NodeClosed if it did not happen, or DidNotHappen itself where the number of `token`
+        was closed, or a new leader replaced the entry of a command without a session; OutcomeUnknown, with
+        a token, if it may have happened. A cancelled call may have happened: make a token beforehand to
+        find out.
         """
         calling = self._server.calling
         if session is None:
@@ -284,6 +290,7 @@ async def open_node(
     snapshot_elapsed: float = 0.0,
     found: bool = False,
     paranoid: bool = False,
+    record: str | os.PathLike[str] | None = None,
     **unknown: object,
 ) -> AsyncGenerator[Node[M]]:
     """Run node `id` of the group that `members` founds, for as long as the body runs.
@@ -306,7 +313,8 @@ async def open_node(
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
     `heartbeat_interval` in seconds, at most half of the lower election timeout; `paranoid` checks the
     core's invariants after every step, that reads change nothing, and that commands leave a state
-    that can be written.
+    that can be written. `record` names a file in which everything is recorded that enters the core, all
+    commands included, up to 64 MiB over all lives of the node; `raftkit replay` plays it again.
 
     Raises ConfigError for settings that can't work, before anything is started; LogCorrupt, WrongCluster
     or StorageError if the directory can't be used; and the same, or StateMachineFailed, out of the scope
@@ -334,22 +342,49 @@ async def open_node(
     )
     chosen = _transport(transport, listen=listen, insecure=insecure)
     replica = Replica(factory, paranoid=plan.paranoid)
-    storage: Storage
+    async with _recording(record) as recorder:
+        storage = await _storage(data_dir, id)
+        async with open_server(plan, replica, storage, chosen, recorder) as server:
+            if not isinstance(data_dir, str | os.PathLike):
+                yield Node(server)
+                return
+            questions = {"status": lambda: attrs.asdict(statistics(server))}
+            async with open_local_socket(data_dir, questions):
+                yield Node(server)
+
+
+async def _storage(data_dir: str | os.PathLike[str] | Storage | None, own: NodeId) -> Storage:
+    """The storage that `data_dir` says. Raises what opening a directory raises, and ConfigError."""
     match data_dir:
         case None:
-            storage = MemoryStorage(id)
+            return MemoryStorage(own)
         case str() | os.PathLike():
-            storage = await trio.to_thread.run_sync(open_storage, data_dir, id)
+            return await trio.to_thread.run_sync(open_storage, data_dir, own)
         case _:
             refuse_unlike("data_dir", data_dir, "recovered")
-            storage = data_dir
-    async with open_server(plan, replica, storage, chosen) as server:
-        if not isinstance(data_dir, str | os.PathLike):
-            yield Node(server)
-            return
-        questions = {"status": lambda: attrs.asdict(statistics(server))}
-        async with open_local_socket(data_dir, questions):
-            yield Node(server)
+            return data_dir
+
+
+@asynccontextmanager
+async def _recording(path: object) -> AsyncGenerator[Recorder | None]:
+    """A recorder that goes on with what the file holds, if one is wanted. Raises ConfigError."""
+    if path is None:
+        yield None
+        return
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(f"record must be the path of a file, got {path!r:.80}")
+    try:
+        recorder = await trio.to_thread.run_sync(
+            open_recorder, Path(cast("str | os.PathLike[str]", path))
+        )
+    except OSError as error:
+        raise ConfigError(f"record {path}: {error.strerror or error}") from error
+    except RecordingUnreadable as error:
+        raise ConfigError(f"record: {error}: give the path of a new file") from error
+    try:
+        yield recorder
+    finally:
+        recorder.close()
 
 
 def _transport(

@@ -28,7 +28,7 @@ NODE_FILE = "node.toml"
 _DEFAULTS = {
     name: parameter.default
     for name, parameter in inspect.signature(open_node).parameters.items()
-    if name not in {"factory", "data_dir", "transport", "found", "unknown"}
+    if name not in {"factory", "data_dir", "transport", "found", "record", "unknown"}
 }
 "What may be set, with the defaults of `open_node`; `id` and `members` have none."
 

@@ -6,8 +6,10 @@ before a failure is told and drawn all the same: that is what the picture is for
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
@@ -112,19 +114,30 @@ def replay(
     if first is not None and until is not None and first > until:
         raise CannotLook(f"--from {first} is after --until {until}")
     sketch, result = Sketch(), _Result()
-    for happening in _played(recording, until, result):
-        result.take(happening)
-        for words in _story(happening):
-            print(dumps(_object(happening, words)) if json else _line(happening, words))
+    with _pipe():
+        for happening in _played(recording, until, result):
+            result.take(happening)
+            for words in _story(happening):
+                print(dumps(_object(happening, words)) if json else _line(happening, words))
+            if diagram is not None:
+                sketch.take(happening)
         if diagram is not None:
-            sketch.take(happening)
-    if result.failure is not None:
-        print(f"raftkit: {recording}: {result.failure}", file=sys.stderr)
-    print(dumps(result.as_json()) if json else result.as_words())
-    if diagram is not None:
-        part = sketch.sequence().cut(first_step=first or 1, rows_max=last)
-        _write(diagram, _DRAW[diagram.suffix](part))
+            part = sketch.sequence().cut(first_step=first or 1, rows_max=last)
+            _write(diagram, _DRAW[diagram.suffix](part))
+        if result.failure is not None:
+            print(f"raftkit: {recording}: {result.failure}", file=sys.stderr)
+        print(dumps(result.as_json()) if json else result.as_words(), flush=True)
     return 0 if result.failure is None else 1
+
+
+@contextmanager
+def _pipe() -> Generator[None]:
+    """Ends quietly when nobody reads the output any more."""
+    try:
+        yield
+    except BrokenPipeError:
+        # Python flushes stdout once more at exit, and would complain then.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _played(recording: Path, until: int | None, result: _Result) -> Iterator[Happening]:

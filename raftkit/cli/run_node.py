@@ -19,7 +19,7 @@ from raftkit.cli.factory import CannotLoad, Factory, load_factory
 from raftkit.cli.lines import Line, Lines, open_lines
 from raftkit.cli.node_file import NODE_FILE, NodeFile, read_node_file
 from raftkit.cli.starting import CannotStart, cancel_on_signal
-from raftkit.driver import NodeEvent, SlowCommand, SnapshotFailed
+from raftkit.driver import NodeEvent, RecordingStopped, SlowCommand, SnapshotFailed
 from raftkit.driver.guarding import meaningful
 from raftkit.messages import (
     ClockStepRefused,
@@ -140,8 +140,8 @@ def _say(lines: Lines, name: str, event: NodeEvent) -> None:
         case PeerMisbehaved(peer=peer, what=what):
             kind, words = "peer_misbehaved", f"dropped a message of {peer}: {what}"
             facts = {"peer": peer.id, "what": what}
-        case RoleChanged() | SlowCommand():
-            return  # who leads says the one, a warning in the log the other
+        case RoleChanged() | SlowCommand() | RecordingStopped():
+            return  # who leads says the first, a warning in the log the others
         case _:
             assert_never(event)
     lines.say(Line(kind, f"{name}: {words}", {"node": name, **facts}))

@@ -19,17 +19,25 @@ a scope, and `guarding` one meaningful error.
 Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
 to write, and `watchdog` names the commands that take too long. `clocking` has the leader append an entry
 when the machine's own deadline has come. Beside all that, `explaining` and
-`reachability` say how the node is, and `local_socket` says it to other processes.
+`reachability` say how the node is, and `local_socket` says it to other processes. `recording` keeps what
+enters the core, in the forms of `recorded_inputs`, where somebody wants to play it again.
 
 To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
 """
 
-from raftkit.driver.events import EventStream, NodeEvent, SlowCommand, SnapshotFailed
+from raftkit.driver.events import (
+    EventStream,
+    NodeEvent,
+    RecordingStopped,
+    SlowCommand,
+    SnapshotFailed,
+)
 from raftkit.driver.explaining import Statistics, explain, statistics, status
 from raftkit.driver.guarding import open_guarded
 from raftkit.driver.local_socket import ask_node, open_local_socket
 from raftkit.driver.planning import Plan, make_plan, refuse_unknown, refuse_unlike
 from raftkit.driver.reachability import MemberStatus, Votes
+from raftkit.driver.recording import Life, Recorder, RecordingUnreadable, open_recorder
 from raftkit.driver.replica import Replica
 from raftkit.driver.server import Server
 from raftkit.driver.serving import open_server
@@ -37,9 +45,13 @@ from raftkit.driver.tokens import Session, Token
 
 __all__ = [
     "EventStream",
+    "Life",
     "MemberStatus",
     "NodeEvent",
     "Plan",
+    "Recorder",
+    "RecordingStopped",
+    "RecordingUnreadable",
     "Replica",
     "Server",
     "Session",
@@ -53,6 +65,7 @@ __all__ = [
     "make_plan",
     "open_guarded",
     "open_local_socket",
+    "open_recorder",
     "open_server",
     "refuse_unknown",
     "refuse_unlike",

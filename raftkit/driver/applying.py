@@ -125,6 +125,8 @@ class Applying:
 
     async def _apply(self, run: Run) -> None:
         """Apply one run slice by slice, and cut a snapshot behind each entry where one is due."""
+        if run.last <= self.applied:
+            return  # installing read a newer snapshot than the one it was told of, which contains this
         assert run.first == self.applied + 1, "committed entries come in order, each once"
         while self.applied < run.last:
             start = Index(self.applied + 1)
@@ -158,6 +160,11 @@ class Applying:
             reply = self.replica.stored_reply(call.session, call.number)
             if reply is not None:
                 self.waiters.resolve(call.session, call.number, reply)
+            elif call.once and call.sendings and call.index <= self.applied:
+                # No session remembers it, so the snapshot does not say whether it was applied.
+                self.waiters.give_up(
+                    call, "a snapshot came in the place of the log that would tell"
+                )
         self._advance(first_of_term=True)
 
     def _advance(self, *, first_of_term: bool) -> None:

@@ -50,9 +50,13 @@ class BytesHost(Host):
         cluster: bytes,  # noqa: ARG002 - it seeds `ctx.rng`, and there is no ctx here
     ) -> Iterator[Outcome]:
         """See `Host`. The machine gets what is new in one batch, cut only where an older reply is due."""
-        headers = [unpack_header(payload) for payload in run.payloads]
         fresh: list[_Fresh] = []
-        for place, (session, seq, ack_below) in enumerate(headers):
+        for place, payload in enumerate(run.payloads):
+            try:
+                session, seq, ack_below = unpack_header(payload)
+            except MalformedError:
+                yield from self._apply_fresh(run, fresh, sessions, bytes_max)
+                raise
             floor: int | bytes = 0
             if session < NONCE_BIT:
                 floor = sessions.admit(session, seq, ack_below, run.elapsed_ns)
@@ -146,7 +150,12 @@ class BytesHost(Host):
     def restore(self, reader: Reader) -> None:
         """See `Host`."""
         frames = reader.frames()
-        self._guarded("restore", lambda: self.machine.restore(frames))
+        try:
+            self.machine.restore(frames)
+        except MalformedError:
+            raise  # the snapshot's fault
+        except (Exception, SystemExit) as error:
+            raise self._failed("restore", error) from error
         if any(frames):
             raise MalformedError(f"{type(self.machine).__name__}.restore left a part of it unread")
 
@@ -158,8 +167,6 @@ class BytesHost(Host):
     def _guarded(self, method: str, call: Callable[[], T]) -> T:
         try:
             return call()
-        except MalformedError:
-            raise
         except (Exception, SystemExit) as error:
             raise self._failed(method, error) from error
 

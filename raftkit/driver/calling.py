@@ -74,13 +74,12 @@ class Calling:
         body = self._prepare(command, token)
         ends = trio.current_time() + within
         while True:
-            left = within if ends == math.inf else ends - trio.current_time()
             if token is not None:
                 call = _by_token(token, Kind.COMMAND, body)
             else:
-                call = _numbered(session or await self._own_session(left), body)
+                call = _numbered(session or await self._own_session(_left(ends)), body)
             installs = self.applying.installs
-            reply = await self._decide(call, left)
+            reply = await self._decide(call, _left(ends))
             try:
                 return self._result(command, call, reply)
             except SessionExpired:
@@ -99,19 +98,19 @@ class Calling:
         count, results = len(waiting), dict[int, _Result]()
         ends = trio.current_time() + within
         while waiting and not any(map(_is_undecided, results.values())):
-            left = within if ends == math.inf else ends - trio.current_time()
             try:
-                results |= await self._execute_some(waiting, left)
+                results |= await self._execute_some(waiting, ends)
             except DidNotHappen as error:
                 results[waiting[0].place] = outcome.Error(error)
         return _all_of(results, count)
 
-    async def _execute_some(self, waiting: deque[_Wanted], within: float) -> dict[int, _Result]:
+    async def _execute_some(self, waiting: deque[_Wanted], ends: float) -> dict[int, _Result]:
         """What became of the first of `waiting`; those that did not happen in an expired session go back."""
-        own = await self._own_session(within)
+        own = await self._own_session(_left(ends))
         some = _take_some(waiting, own.room)
         calls = [_numbered(own, it.body) for it in some]
         installs = self.applying.installs
+        within = _left(ends)
         for call in calls:
             self._open(call, within)
         results: dict[int, _Result] = {}
@@ -290,6 +289,11 @@ def _some_may_have_happened(results: dict[int, _Result]) -> bool:
         isinstance(it, outcome.Value) or not isinstance(it.error, DidNotHappen)
         for it in results.values()
     )
+
+
+def _left(ends: float) -> float:
+    """Seconds until then. Asked anew after each wait, or a call would take as long as its parts together."""
+    return ends - trio.current_time()
 
 
 def _numbered(ledger: Session, body: bytes) -> Call:

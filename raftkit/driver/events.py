@@ -14,7 +14,15 @@ import trio
 from raftkit.messages import Event, SnapshotTaken
 from raftkit.model import Index
 
-__all__ = ["QUEUE_MAX", "EventStream", "Events", "NodeEvent", "SlowCommand", "SnapshotFailed"]
+__all__ = [
+    "QUEUE_MAX",
+    "EventStream",
+    "Events",
+    "NodeEvent",
+    "RecordingStopped",
+    "SlowCommand",
+    "SnapshotFailed",
+]
 
 QUEUE_MAX = 256
 "Events that one listener may leave unread before they are coalesced."
@@ -44,7 +52,15 @@ class SnapshotFailed:
     "What it holds, and what it should."
 
 
-NodeEvent = Event | SlowCommand | SnapshotFailed | SnapshotTaken
+@attrs.frozen(kw_only=True)
+class RecordingStopped:
+    """What enters the core is recorded no more: the file is full, or the disk refuses. The node goes on."""
+
+    why: str
+    "In words."
+
+
+NodeEvent = Event | RecordingStopped | SlowCommand | SnapshotFailed | SnapshotTaken
 "What a node's listeners hear: the core's events, and the driver's own."
 
 

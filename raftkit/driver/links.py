@@ -59,6 +59,8 @@ class Links:
     "The newest one; None while unborn."
     _told: bool = attrs.field(init=False, default=False)
     "Whether a changed `members=` was logged."
+    _told_voters: int = attrs.field(init=False, default=0)
+    "How many voters there were when that was last looked at."
 
     def __attrs_post_init__(self) -> None:
         self.greeting = Greeting(
@@ -103,7 +105,18 @@ class Links:
                 dict(self.plan.members),
                 members,
             )
+        self._warn_of_few(len(configuration.voters))
         self.expect(members)
+
+    def _warn_of_few(self, voters: int) -> None:
+        """A majority of one or of two is all of them, which is not what a group is for."""
+        if voters < 3 and voters != self._told_voters:
+            logger.warning(
+                "%s: a group of %d decides nothing while one is away: for production have 3 voters",
+                self.plan.id,
+                voters,
+            )
+        self._told_voters = voters
 
     # ── in: a Sink ───────────────────────────────────────────────────────────────────────────────
 

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from raftkit.core import Raft
+from raftkit.driver.recording import Life
 from raftkit.messages import (
     Answer,
     Effects,
@@ -79,6 +80,8 @@ class Loop:
     duties: Duties
     tick_seconds: float
     clock: Clock = Clock()
+    life: Life | None = None
+    "Where the core's steps are recorded, if they are."
     _inbox: list[Input] = attrs.field(init=False, factory=list[Input])
     "Bounded by those who fill it: links read one buffer a turn, everything else answers the core."
     _held: deque[tuple[int, tuple[Send, ...]]] = attrs.field(
@@ -122,7 +125,8 @@ class Loop:
         # The tick is read last: what is wanted because its time has come is not stamped before that time.
         inputs = [self._tick(), *wanted, *self._inbox]
         self._inbox.clear()
-        self._perform(self.raft.step(inputs))
+        life = self.life
+        self._perform(self.raft.step(inputs) if life is None else life.step(self.raft, inputs))
 
     def _tick(self) -> Tick:
         """How many ticks went by. A late turn reports them all at once: the core fires each timer once."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import random
 from collections.abc import Iterable
 from typing import Any
 
@@ -19,7 +20,7 @@ from raftkit.core import Raft
 from raftkit.driver.applying import Applying
 from raftkit.driver.calling import Calling
 from raftkit.driver.clocking import Clocking
-from raftkit.driver.events import Events
+from raftkit.driver.events import Events, RecordingStopped
 from raftkit.driver.explaining import explain
 from raftkit.driver.forwarding import Forwarding
 from raftkit.driver.founding import Founding, fingerprint_of, rolled_back, rolled_back_before
@@ -28,6 +29,7 @@ from raftkit.driver.links import Links
 from raftkit.driver.loop import Duties, Loop
 from raftkit.driver.planning import Plan
 from raftkit.driver.reading import Reading
+from raftkit.driver.recording import Recorder
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.snapshotting import Snapshotting
@@ -42,7 +44,7 @@ from raftkit.driver_messages import (
     FoundingRecord,
     Hello,
 )
-from raftkit.errors import NodeClosed
+from raftkit.errors import NodeClosed, StorageError
 from raftkit.messages import (
     Answer,
     Applied,
@@ -89,6 +91,8 @@ class Server:
     plan: Plan
     storage: Storage
     replica: Replica[Any]
+    recorder: Recorder | None = None
+    "Records what enters the core."
     storing: Storing = attrs.field(init=False)
     snapshotting: Snapshotting = attrs.field(init=False)
     waiters: Waiters = attrs.field(init=False, factory=Waiters)
@@ -107,6 +111,8 @@ class Server:
     _loop: Loop | None = attrs.field(init=False, default=None)
     _tickets: int = attrs.field(init=False, default=0)
     _peers_changed: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _called: trio.Event = attrs.field(init=False, factory=trio.Event)
+    "Somebody called before there is a loop."
     _memory_due: trio.Event = attrs.field(init=False, factory=trio.Event)
     "What is remembered should not wait to be written down."
     _leader_changed: trio.lowlevel.ParkingLot = attrs.field(
@@ -115,6 +121,8 @@ class Server:
 
     def __attrs_post_init__(self) -> None:
         plan, record = self.plan, self.storage.record
+        if self.recorder is not None:
+            self.recorder.on_stop = self._on_recording_stopped
         self.storing = Storing(self.storage, plan.calls)
         self.snapshotting = Snapshotting(
             id=plan.id,
@@ -231,6 +239,7 @@ class Server:
             self.links.expect(plan.members)
             nursery.start_soon(self.links.greeting.repeat)
             nursery.start_soon(self._speak)
+            nursery.start_soon(self._expire)
             task_status.started(self)
             record, found = await self._be_born()
             await self._live(record, found)
@@ -259,6 +268,8 @@ class Server:
         if self.closed is not None:
             return
         self.closed = why
+        if self._loop is not None and self._loop.life is not None:
+            self._loop.life.end(why)
         self.calling.close(why)
         self.reading.fail_all(lambda: NodeClosed(why))
         self.applying.close(why)
@@ -285,9 +296,8 @@ class Server:
             )
             if record is not None:
                 return record, await self.storing.found(record)
-            with trio.move_on_at(min(self.waiters.deadline(), adopt_at)):
+            with trio.move_on_at(adopt_at):
                 await self._peers_changed.wait()
-            self.waiters.expire(trio.current_time())
 
     async def _begin(
         self,
@@ -319,7 +329,12 @@ class Server:
             answer=self._answer,
             publish=self._publish,
         )
-        loop = Loop(Raft(config, found, plan.rng), duties, plan.tick_ms / 1000, plan.clock)
+        # A generator of its own, so that its chance can be recorded.
+        seed, life = plan.rng.getrandbits(64), None
+        if self.recorder is not None:
+            life, found = self.recorder.begin(config, found, seed)
+        raft = Raft(config, found, random.Random(seed))
+        loop = Loop(raft, duties, plan.tick_ms / 1000, plan.clock, life)
         if self.applying.stopped is not None:
             # Its own snapshot is of newer code, which showed before there was a core to be told.
             loop.put(Unfit(reason=self.applying.stopped))
@@ -454,6 +469,14 @@ class Server:
             self.links.check_cluster()
             await self._peers_changed.wait()
 
+    async def _expire(self) -> None:
+        """End calls whose time has come for as long as there is no loop to do it, whatever the disk does."""
+        while self._loop is None:
+            self._called = trio.Event()
+            with trio.move_on_at(self.waiters.deadline()):
+                await self._called.wait()
+            self.waiters.expire(trio.current_time())
+
     async def _speak(self) -> None:
         """Without a leader, say why: after 2 s, then at doubling intervals."""
         since, pause = trio.current_time(), SPEAK_SECONDS
@@ -469,7 +492,12 @@ class Server:
         """Write the state as it is now to a durable file, and let the log before it go."""
         if self.closed is not None:
             raise NodeClosed(self.closed)
-        return await self.snapshotting.take()
+        try:
+            return await self.snapshotting.take()
+        except StorageError as error:
+            if self.closed is not None:
+                raise NodeClosed(self.closed) from error  # it was closed meanwhile
+            raise
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 
@@ -486,6 +514,10 @@ class Server:
         self._put(taken)
         self.events.publish(taken)
 
+    def _on_recording_stopped(self, why: str) -> None:
+        logger.warning("%s: nothing is recorded any more: %s", self.plan.id, why)
+        self.events.publish(RecordingStopped(why=why))
+
     def _put(self, item: Input) -> None:
         if self._loop is not None:
             self._loop.put(item)
@@ -494,4 +526,4 @@ class Server:
         if self._loop is not None:
             self._loop.wake()
         else:
-            self._peers_changed.set()
+            self._called.set()

@@ -169,6 +169,12 @@ class Waiters:
             call.answer(outcome.Error(OutcomeUnknown(token_of(call), why)))
         self._leave(call)
 
+    def give_up(self, call: Call, why: str) -> None:
+        """End `call`: whether a sending of it took effect will never be known here."""
+        if call.wake is not None:
+            call.answer(outcome.Error(OutcomeUnknown(token_of(call), why)))
+        self._leave(call)
+
     def deadline(self) -> float:
         """When `expire` should be called, in trio's time."""
         return min((calls[0].deadline for calls in self._by_timeout.values()), default=math.inf)
@@ -203,6 +209,8 @@ class Waiters:
         for call in lost:
             call.index = Index(0)
             call.count_sending(-1)
+            if call.wake is None:
+                self._leave(call)
         return lost
 
     def drop(self, call: Call) -> None:
@@ -220,8 +228,12 @@ class Waiters:
             del self._open[key]
 
     def _leave(self, call: Call) -> None:
-        """Nobody waits for `call` now. Keep it for as long as a sending of it may take effect."""
-        if call.over or not self.is_definite(call):
+        """Nobody waits for `call` now. Keep it for as long as a sending of it may take effect.
+
+        What is sent at most once, or registers, has no number to close, and may never be heard of again.
+        """
+        unnumbered = call.once or call.kind is Kind.SESSION
+        if call.over or not (unnumbered or self.is_definite(call)):
             return
         self.drop(call)
         ledger, key = call.ledger, (call.session, call.number)

@@ -144,7 +144,7 @@ class Ghosts:
             match it:
                 case Receive(sender=sender, message=message):
                     _absorbed(shadow, message, term)
-                    if isinstance(message, _ANSWERS) and raft.role == "leader":
+                    if isinstance(message, _ANSWERS) and isinstance(raft.state.role, Leader):
                         self._match_holds(shadow, raft, sender)
                 case Propose(ticket=ticket, payloads=payloads):
                     self.callers.proposes((shadow.identity.id, ticket), payloads)
@@ -159,7 +159,7 @@ class Ghosts:
         commit_index = raft.commit_index
         if commit_index != shadow.commit_index:
             self._committed(shadow, commit_index)
-        if raft.role != "leader":
+        if not isinstance(raft.state.role, Leader):
             shadow.leads = None
         self._bounds(shadow, raft)
         if effects.install is not None:

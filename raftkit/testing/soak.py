@@ -1,7 +1,7 @@
-"""Worlds by the thousand: `python -m raftkit.testing.soak` runs seeds until one fails or all are done.
+"""Worlds by the thousand: `python -m raftkit.testing.soak` runs seeds until all are done, or time is up.
 
-Prints what was run and how fast; a failure with its seed and the one command that replays it. Exit status 1
-if any world failed.
+Prints what was run and how fast; a failure with its seed and the commands that show it again and draw it.
+Exit status 1 if any world failed.
 """
 
 from __future__ import annotations
@@ -12,19 +12,23 @@ import json
 import sys
 import time
 import traceback
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
+from itertools import count, islice
+from pathlib import Path
 
 import attrs
 
+from raftkit.driver import open_recorder
+from raftkit.testing.full_world import FullReport, FullWorld
 from raftkit.testing.world import InvariantViolated, Report, World
 
 __all__ = ["Failure", "main", "soak"]
 
-BATCH = 10
-"Worlds given to a process at a time."
+BATCH = 4
+"Worlds given to a process at a time: a second or two of work."
 FAILURES_MAX = 10
 "So many failures are enough to work on."
 
@@ -41,76 +45,157 @@ class Failure:
     "How."
     replay: str
     "The command that shows it again, all that happens included."
+    draw: str
+    "The command that records it, and draws the steps before the failure; empty for a full-stack world."
 
 
 def soak(
-    seeds: Sequence[int], *, nodes: int, deliveries: int, jobs: int
-) -> Iterator[Report | Failure]:
-    """Run a world for each of `seeds`, in `jobs` processes."""
-    batches = [seeds[at : at + BATCH] for at in range(0, len(seeds), BATCH)]
-    run = partial(_run_batch, nodes=nodes, deliveries=deliveries)
+    seeds: Iterable[int],
+    *,
+    nodes: int,
+    deliveries: int,
+    jobs: int,
+    seconds: float | None = None,
+    storm: float | None = None,
+) -> Iterator[Report | FullReport | Failure]:
+    """Run a world for each of `seeds`, in `jobs` processes; after `seconds` begin no more of them.
+
+    With `storm`, in virtual seconds, they are full-stack worlds, and `deliveries` means nothing.
+    """
+    batches = _batches(seeds, seconds)
+    run = partial(_run_batch, nodes=nodes, deliveries=deliveries, storm=storm)
     if jobs == 1:
         for batch in batches:
             yield from run(batch)
         return
+    running: deque[Future[list[Report | FullReport | Failure]]] = deque()
     with ProcessPoolExecutor(jobs) as pool:
         try:
-            for outcomes in pool.map(run, batches):
-                yield from outcomes
+            for batch in batches:
+                running.append(pool.submit(run, batch))
+                if len(running) > jobs:  # one waits, so that nobody does
+                    yield from running.popleft().result()
+            for future in running:
+                yield from future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _run_batch(seeds: Sequence[int], *, nodes: int, deliveries: int) -> list[Report | Failure]:
+def _batches(seeds: Iterable[int], seconds: float | None) -> Iterator[list[int]]:
+    """A few at a time, until there are none, or time is up."""
+    left, begin = iter(seeds), time.monotonic()
+    while seconds is None or time.monotonic() - begin < seconds:
+        batch = list(islice(left, BATCH))
+        if not batch:
+            return
+        yield batch
+
+
+def _run_batch(
+    seeds: Sequence[int], *, nodes: int, deliveries: int, storm: float | None
+) -> list[Report | FullReport | Failure]:
     # A world is a knot of references, many short-lived; collecting it once at its end is enough.
     gc.disable()
-    outcomes: list[Report | Failure] = []
+    outcomes: list[Report | FullReport | Failure] = []
     for seed in seeds:
         try:
-            outcomes.append(World(seed, nodes=nodes, deliveries=deliveries).run())
+            if storm is None:
+                outcomes.append(World(seed, nodes=nodes, deliveries=deliveries).run())
+            else:
+                outcomes.append(FullWorld(seed, nodes=nodes, seconds=storm).run())
         except InvariantViolated as violation:
-            outcomes.append(_failure(violation, seed, nodes, deliveries))
+            kind = f"--deliveries {deliveries}" if storm is None else f"--full --storm {storm:g}"
+            outcomes.append(_failure(violation, seed, f"--nodes {nodes} {kind}"))
         gc.collect()
     return outcomes
 
 
-def _failure(violation: InvariantViolated, seed: int, nodes: int, deliveries: int) -> Failure:
+def _failure(violation: InvariantViolated, seed: int, options: str) -> Failure:
+    again = f"python -m raftkit.testing.soak --seed {seed} {options}"
+    draw = (
+        f"{again} --record world-{seed}.rec; "
+        f"raftkit replay world-{seed}.rec --diagram world-{seed}.svg"
+    )
     return Failure(
         seed=seed,
         name=violation.name,
         detail=f"{violation.detail} (step {violation.step})",
-        replay=(
-            f"python -m raftkit.testing.soak --seed {seed} --nodes {nodes} "
-            f"--deliveries {deliveries} --trace"
-        ),
+        replay=f"{again} --trace",
+        draw="" if "--full" in options else draw,
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m raftkit.testing.soak", description=__doc__)
-    parser.add_argument("--worlds", type=int, default=10_000, help="how many seeds (10000)")
+    parser.add_argument(
+        "--worlds", type=int, help="how many seeds (10000; with --seconds as many as there is time)"
+    )
+    parser.add_argument("--seconds", type=float, help="begin no world after so many seconds")
     parser.add_argument("--first-seed", type=int, default=0, help="the first of them (0)")
     parser.add_argument("--seed", type=int, help="only this one")
     parser.add_argument("--nodes", type=int, default=5, choices=range(1, 8), help="servers (5)")
     parser.add_argument("--deliveries", type=int, default=2000, help="messages of a storm (2000)")
+    parser.add_argument(
+        "--full", action="store_true", help="whole nodes, with their logs, machines and clients"
+    )
+    parser.add_argument(
+        "--storm", type=float, default=10.0, help="with --full: virtual seconds of a storm (10)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--trace", action="store_true", help="with --seed: print all that happens")
-    options = parser.parse_args(arguments)
-    if options.trace:
-        return _trace(options.first_seed if options.seed is None else options.seed, options)
-    seeds = (
-        range(options.first_seed, options.first_seed + options.worlds)
-        if options.seed is None
-        else [options.seed]
+    parser.add_argument(
+        "--record",
+        type=Path,
+        help="with --seed: record all cores in this new file, for raftkit replay",
     )
-    return _soak(seeds, options)
+    options = parser.parse_args(arguments)
+    if options.trace or options.record:
+        if options.seed is None:
+            parser.error("--trace and --record show one world: say which by --seed")
+        if options.record and options.full:
+            parser.error("--record is for cores, without --full: --trace tells all of a full world")
+        if options.record and options.record.exists():
+            parser.error(f"--record {options.record}: there is such a file already")
+        return _watch(options)
+    return _soak(_seeds(options), options)
 
 
-def _trace(seed: int, options: argparse.Namespace) -> int:
+def _seeds(options: argparse.Namespace) -> Iterable[int]:
+    if options.seed is not None:
+        return [options.seed]
+    if options.worlds is None and options.seconds is not None:
+        return count(options.first_seed)
+    worlds = 10_000 if options.worlds is None else options.worlds
+    return range(options.first_seed, options.first_seed + worlds)
+
+
+def _watch(options: argparse.Namespace) -> int:
+    """Run one world, and show or record all that happens in it."""
+    if options.full:
+        return _show(
+            FullWorld(options.seed, nodes=options.nodes, seconds=options.storm, trace=print)
+        )
+    recorder = None if options.record is None else open_recorder(options.record)
+    world = World(
+        options.seed,
+        nodes=options.nodes,
+        deliveries=options.deliveries,
+        trace=print if options.trace else None,
+        hashed=options.trace,
+        recorder=recorder,
+    )
     try:
-        report = World(seed, nodes=options.nodes, deliveries=options.deliveries, trace=print).run()
+        return _show(world)
+    finally:
+        if recorder is not None:
+            recorder.close()
+
+
+def _show(world: World | FullWorld) -> int:
+    try:
+        report = world.run()
     except InvariantViolated:
         sys.stdout.flush()
         traceback.print_exc()
@@ -119,35 +204,44 @@ def _trace(seed: int, options: argparse.Namespace) -> int:
     return 0
 
 
-def _soak(seeds: Sequence[int], options: argparse.Namespace) -> int:
+def _soak(seeds: Iterable[int], options: argparse.Namespace) -> int:
     failures: list[Failure] = []
     totals: Counter[str] = Counter()
     begin = told = time.monotonic()
     # On a terminal one line that changes, in a log a line a minute.
     told_every = 1.0 if sys.stderr.isatty() else 60.0
+    first, last = None, None
     for outcome in soak(
-        seeds, nodes=options.nodes, deliveries=options.deliveries, jobs=options.jobs
+        seeds,
+        nodes=options.nodes,
+        deliveries=options.deliveries,
+        jobs=options.jobs,
+        seconds=options.seconds,
+        storm=options.storm if options.full else None,
     ):
         totals["worlds"] += 1
+        first, last = outcome.seed if first is None else first, outcome.seed
         match outcome:
-            case Report():
+            case Report() | FullReport():
                 _add(totals, outcome)
             case Failure():
                 failures.append(outcome)
                 print(f"seed {outcome.seed}: {outcome.name}: {outcome.detail}", file=sys.stderr)
                 print(f"  {outcome.replay}", file=sys.stderr)
+                if outcome.draw:
+                    print(f"  {outcome.draw}", file=sys.stderr)
                 if len(failures) == FAILURES_MAX:
                     break
         now = time.monotonic()
         if now - told > told_every:
             told = now
-            _progress(totals, len(seeds), len(failures), now - begin)
+            _progress(totals, last, len(failures), now - begin)
     seconds = time.monotonic() - begin
     if sys.stderr.isatty():
         print(file=sys.stderr)
     result = {
-        "first_seed": seeds[0],
-        "last_seed": seeds[0] + totals["worlds"] - 1,
+        "first_seed": first,
+        "last_seed": last,
         "seconds": round(seconds, 1),
         "worlds_per_second": round(totals["worlds"] / seconds, 2),
         "messages_per_second": round(totals["deliveries"] / seconds),
@@ -164,17 +258,18 @@ def _soak(seeds: Sequence[int], options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _add(totals: Counter[str], report: Report) -> None:
+def _add(totals: Counter[str], report: Report | FullReport) -> None:
     for name, value in attrs.asdict(report).items():
         if name == "faults":
             totals.update({f"fault {fault}": count for fault, count in value.items()})
-        elif name not in ("seed", "nodes"):
+        elif name not in ("seed", "nodes", "trace_hash"):
             totals[name] += value
 
 
-def _progress(totals: Counter[str], worlds: int, failures: int, seconds: float) -> None:
+def _progress(totals: Counter[str], seed: int, failures: int, seconds: float) -> None:
     line = (
-        f"{totals['worlds']:6} of {worlds} worlds  {totals['worlds'] / seconds:6.1f}/s  "
+        f"{seconds:6.0f} s  {totals['worlds']:6} worlds, up to seed {seed}  "
+        f"{totals['worlds'] / seconds:6.1f}/s  "
         f"{totals['deliveries'] / seconds:8.0f} messages/s  {failures} failed"
     )
     if sys.stderr.isatty():

@@ -202,9 +202,7 @@ class Server:
             )
             inputs.insert(0, tick)
             self._ticked = now
-        effects = (
-            raft.step(inputs) if self.recorded is None else self.recorded.step(raft, inputs)
-        )
+        effects = raft.step(inputs) if self.recorded is None else self.recorded.step(raft, inputs)
         if self.stage.trace is not None:
             self.stage.tell(f"{self.identity.id} {raft.role} {raft.term}: {inputs} → {effects}")
         self.ghosts.stepped(self.shadow, inputs, effects)
