@@ -1,8 +1,8 @@
 """A node process of ours, at the other end of a pipe: started, asked, heard, ended by SIGKILL.
 
 Laws: it is killed and reaped before its context is left, whatever leaves it; should this process be killed,
-the end of the pipe ends it. Every question ends: by its answer, by the end of the process, or because the
-process was killed for giving none.
+the end of the pipe ends it. Every question ends: by its answer, by the end of the process, or when the asker
+has no patience any more, who may have the process killed for giving none.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LAST_WORDS_BYTES = 4096
 
 
 class NoAnswer(Exception):
-    """The question was not answered, and never will be. Says why."""
+    """The question was not answered, and whoever asked will not hear of it any more. Says why."""
 
 
 class ChildKilled(Exception):
@@ -70,15 +70,17 @@ def free_addresses(names: tuple[str, ...]) -> Mapping[str, str]:
 
 @asynccontextmanager
 async def open_child(
-    name: str, module: str, directory: Path, arguments: tuple[str, ...]
+    name: str, module: str, directory: Path, arguments: tuple[str, ...], *, cwd: Path | None = None
 ) -> AsyncGenerator[Child]:
     """Run `python -m module name directory arguments…`, which serves a `Pipe` on its stdin and stdout.
 
-    To leave the context kills it at once, without a goodbye.
+    It runs in `cwd`, from which the module may be imported; without one, where this process runs. To leave
+    the context kills it at once, without a goodbye.
     """
     with _open_stderr(directory) as stderr:
         process = await trio.lowlevel.open_process(
             [sys.executable, "-m", module, name, str(directory), *arguments],
+            cwd=cwd,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -131,10 +133,13 @@ class Child:
     _hangs: bool = attrs.field(init=False, default=False)
     "It was killed because it gave no answer."
 
-    async def ask(self, verb: str, *arguments: object, within: float) -> list[object]:
+    async def ask(
+        self, verb: str, *arguments: object, within: float, kill: bool = True
+    ) -> list[object]:
         """The answer. Raises NoAnswer if the process ends before, or takes more than `within` seconds.
 
-        What takes longer than that hangs: it is killed.
+        What takes longer than that hangs: it is killed, unless `kill` is false. Then the question still gets
+        to a process that was stopped and goes on; its answer is dropped.
         """
         if self._ended:
             raise NoAnswer(f"{self.name} has ended")
@@ -142,13 +147,17 @@ class Child:
         self._open[number] = question
         try:
             with trio.move_on_after(within) as patience:
-                await self._pipe.send([number, verb, *arguments])
+                # To cancel this breaks the pipe, which is harmless only where the process is killed then.
+                with trio.CancelScope(shield=not kill):
+                    await self._pipe.send([number, verb, *arguments])
                 await question.answered.wait()
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise NoAnswer(f"{self.name} has ended") from error
         finally:
             del self._open[number]
         if patience.cancelled_caught:
+            if not kill:
+                raise NoAnswer(f"{self.name} gave no answer in time")
             self._hangs = True
             self.process.kill()
             raise NoAnswer(f"{self.name} hangs")
@@ -172,7 +181,7 @@ class Child:
                     case [int(number), *answer] if number in self._open:
                         self._open[number].resolve(answer)
                     case _:
-                        pass  # whoever asked has been cancelled
+                        pass  # whoever asked has been cancelled, or has lost patience
         except BaseException:
             self._ended = True
             for question in self._open.values():
@@ -186,7 +195,11 @@ class Child:
             return ChildKilled(f"process {self.process.pid} gave no answer and was killed")
         if code < 0:
             return ChildKilled(f"process {self.process.pid} got {signal.Signals(-code).name}")
+        lines = self.last_words().split("\n")
+        return ChildFailed(next((it for it in reversed(lines) if it.strip()), f"exit code {code}"))
+
+    def last_words(self) -> str:
+        """The end of what it wrote to stderr, at most 4 KiB."""
         with self._stderr.open("rb") as stream:
             stream.seek(max(self._stderr.stat().st_size - _LAST_WORDS_BYTES, 0))
-            lines = stream.read().decode(errors="replace").split("\n")
-        return ChildFailed(next((it for it in reversed(lines) if it.strip()), f"exit code {code}"))
+            return stream.read().decode(errors="replace").strip()

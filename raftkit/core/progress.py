@@ -22,8 +22,8 @@ __all__ = ["Mode", "Probing", "Progress", "Snapshotting", "Streaming"]
 class Probing:
     """Where the logs agree is not known: one message at a time."""
 
-    asked: bool = False
-    "A probe is in flight, or storage was asked for its entries."
+    sent: tuple[Index, int] | None = None
+    "Last index and payload bytes of the message in flight."
 
 
 @attrs.define(kw_only=True)
@@ -109,10 +109,17 @@ class Progress:
             self.mode.acknowledged(index)
 
     def stream(self) -> None:
-        """A probe was answered, so the logs agree at `match_index`: send ahead from there."""
+        """A probe was accepted, so the logs agree as far as it went: send ahead from there.
+
+        If less than that is acknowledged, the follower's disk is at work on the rest. Should it be an older
+        answer, and the probe be lost, what comes behind it shows the gap, or time does.
+        """
         if isinstance(self.mode, Probing):
+            probe, self.mode = self.mode.sent, Streaming()
             self.next_index = Index(self.match_index + 1)
-            self.mode = Streaming()
+            if probe is not None and probe[0] > self.match_index:
+                self.mode.sent(*probe)
+                self.next_index = Index(probe[0] + 1)
 
     def narrow(self) -> None:
         """A stream arrived with a gap, so all behind it was in vain: send less ahead, and grow again."""

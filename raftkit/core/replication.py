@@ -44,9 +44,10 @@ def on_propose(state: State, propose: Propose) -> None:
     """Append a client's entries to the leader's log, or refuse them: definitely, they did not happen."""
     refusal = _refusal(state, propose)
     if refusal is not None:
-        state.out.answers.append(
-            Refused(ticket=propose.ticket, reason=refusal, leader=state.leader)
-        )
+        # An unfit leader is about to resign, and does not know who will be next.
+        resigns = isinstance(state.role, Leader) and state.unfit is not None
+        leader = None if resigns else state.leader
+        state.out.answers.append(Refused(ticket=propose.ticket, reason=refusal, leader=leader))
         return
     assert isinstance(state.role, Leader)
     time_ns, elapsed_ns = stamp(state)
@@ -73,7 +74,7 @@ def _refusal(state: State, propose: Propose) -> Refusal | None:
     assert propose.payloads
     assert propose.kinds is None or not {Kind.NOOP, Kind.CONFIGURATION} & set(propose.kinds)
     if not isinstance(state.role, Leader) or state.unfit is not None:
-        return Refusal.NOT_LEADER  # an unfit one is about to resign
+        return Refusal.NOT_LEADER
     sizes = [len(payload) for payload in propose.payloads]
     if max(sizes) > state.configuration.settings.entry_bytes_max:
         return Refusal.TOO_LARGE
@@ -186,6 +187,8 @@ def on_fetched(state: State, fetched: Fetched) -> None:
 
 def advance_commit(state: State, leader: Leader) -> bool:
     """§3.5: an entry that enough servers hold durably is committed, and everything before it."""
+    if state.commit_index == state.log.last_index:
+        return False
     me = state.identity.id
     index = quorum.committed(
         state.configuration,
@@ -231,7 +234,11 @@ def _ask(state: State, peer: NodeId, progress: Progress) -> bool:
     doubted, progress.doubted = progress.doubted, False
     if not doubted or isinstance(progress.mode, Snapshotting):
         return False
-    state.out.send(_message(state, progress.next_index, ()), peer)
+    question = _message(state, progress.next_index, ())
+    state.out.send(question, peer)
+    if isinstance(progress.mode, Probing) and progress.mode.sent is not None:
+        # What answers the question says nothing of the probe, which may be lost.
+        progress.mode.sent = question.last_index, 0
     return True
 
 
@@ -253,8 +260,8 @@ def _choose_mode(state: State, progress: Progress) -> None:
 def _has_room(state: State, progress: Progress) -> bool:
     """Whether another message may be sent to this follower now."""
     match progress.mode:
-        case Probing(asked=asked):
-            return not asked
+        case Probing(sent=sent):
+            return sent is None
         case Streaming(in_flight=in_flight, bytes_in_flight=size):
             return (
                 progress.next_index <= state.log.last_index
@@ -303,12 +310,13 @@ def _message(state: State, first: Index, runs: tuple[Run, ...]) -> AppendEntries
 def _record_sent(state: State, progress: Progress, message: AppendEntries) -> None:
     progress.told_commit = state.commit_index
     mode = progress.mode
+    last, size = message.last_index, sum(run.size for run in message.runs)
     if isinstance(mode, Probing):
-        mode.asked = True
+        mode.sent = last, size
         progress.moved_at = state.now
         return
     assert isinstance(mode, Streaming), "a follower that gets a snapshot is sent no entries"
     if not mode.in_flight:
         progress.moved_at = state.now
-    mode.sent(message.last_index, sum(run.size for run in message.runs))
-    progress.next_index = Index(message.last_index + 1)
+    mode.sent(last, size)
+    progress.next_index = Index(last + 1)

@@ -1,4 +1,4 @@
-"""Any batch equals some sequential run: batching decides nothing that single steps could not (DESIGN §3)."""
+"""Any batch equals some sequential run: batching decides nothing that single steps could not."""
 
 from __future__ import annotations
 

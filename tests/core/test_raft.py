@@ -20,6 +20,7 @@ from tests.paper.server import (
     candidate,
     follower,
     group,
+    heartbeat,
     leader,
     pre_candidate,
     server,
@@ -90,6 +91,42 @@ def test_learner_is_called_so() -> None:
     a = server("1", "d", configuration=group("abc", learners="d"))
 
     assert a.raft.role == "learner"
+
+
+@pytest.mark.accept("C-23")
+def test_every_server_starts_as_a_follower() -> None:
+    """§3.4: a founder, one that has a log, and one that led when it crashed."""
+    a = leader("1 1")
+    a.restart()
+
+    for it in (server("1"), server("1 1 2"), a):
+        assert (it.raft.role, it.raft.leader) == ("follower", None)
+
+
+@pytest.mark.accept("O-13")
+def test_roles_change_along_figure_3_3() -> None:
+    """§3.4: every arrow of the figure, and those of asking beforehand (§9.6)."""
+    a = follower("1 1", of="b")
+
+    def becomes(role: str, *causes: Callable[[], object]) -> None:
+        for cause in causes:
+            cause()
+        assert a.raft.role == role
+
+    def hear_of_a_leader(later: int = 0) -> None:
+        a.receive("b", heartbeat(a.raft.term + later))
+
+    becomes("pre-candidate", a.time_out)  # silence
+    becomes("pre-candidate", a.time_out)
+    becomes("follower", hear_of_a_leader)
+    becomes("candidate", a.stand)  # a majority would vote for it
+    becomes("pre-candidate", a.time_out)  # a split vote: ask again
+    becomes("candidate", a.stand)
+    becomes("follower", hear_of_a_leader)  # another won
+    becomes("candidate", a.stand)
+    becomes("follower", lambda: hear_of_a_leader(later=1))
+    becomes("leader", a.win)  # a majority did
+    becomes("follower", lambda: hear_of_a_leader(later=1))
 
 
 def test_impossible_change_of_role_is_our_bug() -> None:

@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from raftkit.driver.replica import Replica
-from raftkit.driver.replies import (
-    rejected,
-)
+from raftkit.driver.replica import Replica, UnknownCommand
+from raftkit.driver.replies import rejected
+from raftkit.encoding import loads
 from raftkit.errors import (
     LocalProtocolError,
     RaftInternalError,
     StateMachineFailed,
     StateUnwritable,
 )
+from raftkit.model import Kind
 from raftkit.statemachine import Batch
 from tests.driver.replicas import (
     NONCE,
@@ -52,6 +52,19 @@ def test_a_bytes_machine_gets_what_is_new_in_one_batch() -> None:
     assert (fresh.machine.seen, fresh.digest()) == (replica.machine.seen, replica.digest())
 
 
+def test_a_header_that_is_none_stops_a_bytes_machine_there_with_all_before_it_applied() -> None:
+    """As a machine of commands stops: where it is, and nowhere before, however many came together."""
+    replica = replica_with(ask(b"a", 1), factory=Echo)
+    torn = (Kind.COMMAND, b"no header")
+
+    with pytest.raises(UnknownCommand, match="index 5") as stopped:
+        replica.apply([run(3, ask(b"b", 2), ask(b"c", 3), torn, ask(b"d", 4))])
+
+    assert (stopped.value.index, replica.applied) == (5, 4)
+    assert [replica.result_of(None, it[2]) for it in stopped.value.outcomes] == [b"3:b", b"4:c"]
+    assert replica.machine.seen == [b"a", b"b", b"c"]
+
+
 class Broken(Echo):
     how = ""
 
@@ -63,6 +76,8 @@ class Broken(Echo):
                 return ["x"]
             case b"exit":
                 raise SystemExit(1)
+            case b"loads":
+                return [loads(b"")]
             case _:
                 raise ValueError("no")
 
@@ -74,6 +89,7 @@ class Broken(Echo):
         (b"str", "must return 1 results of type bytes"),
         (b"raise", r"Broken\.apply raised ValueError: no"),
         (b"exit", r"Broken\.apply raised SystemExit: 1"),
+        (b"loads", r"Broken\.apply raised MalformedError"),
     ],
 )
 def test_any_exception_of_a_bytes_machine_halts_the_node(body: bytes, line: str) -> None:

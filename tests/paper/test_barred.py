@@ -1,4 +1,4 @@
-"""DESIGN §4: a server that may have forgotten what it promised is barred until it is admitted again."""
+"""Ours: a server that may have forgotten what it promised is barred until it is admitted again."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def test_both_halves_of_a_joint_configuration_must_agree(acting: str, *, agreed:
 def test_replication_factor_raises_the_quorum_and_never_lowers_it(
     factor: int, expected: int
 ) -> None:
-    """DESIGN §3: more copies than a majority where asked for, all voters at most."""
+    """Ours: more copies than a majority where asked for, all voters at most."""
     configuration = group("abcde", settings=Settings(replication_factor=factor))
     held: dict[NodeId, int] = {"a": 9, "b": 8, "c": 7, "d": 4, "e": 2}
 
@@ -83,14 +83,14 @@ def test_replication_factor_raises_the_quorum_and_never_lowers_it(
 
 
 def test_replication_factor_does_not_change_elections() -> None:
-    """DESIGN §3: it raises what commit needs, not what a vote needs."""
+    """Ours: it raises what commit needs, not what a vote needs."""
     configuration = group("abc", settings=Settings(replication_factor=3))
 
     assert quorum.won(configuration, {"a", "b"})
 
 
 def test_entry_commits_with_the_copy_that_completes_the_factor() -> None:
-    """DESIGN §3: with factor 3 of 3, two durable copies are not enough."""
+    """Ours: with factor 3 of 3, two durable copies are not enough."""
     a = leader("1", configuration=group("abc", settings=Settings(replication_factor=3)))
     a.propose(b"x")
     a.persist()
@@ -195,7 +195,7 @@ def test_commit_index_reaches_followers_with_the_next_message() -> None:
 
 
 def test_origin_of_a_command_is_told_of_its_commit_at_once() -> None:
-    """DESIGN §6: a node with a waiter does not wait for the next heartbeat."""
+    """Ours: a node with a waiter does not wait for the next heartbeat."""
     a = leader("1")
     a.step(Propose(ticket=1, payloads=(b"x",), origin="c"))
     a.persist()
@@ -304,7 +304,7 @@ def test_follower_applies_what_is_committed_and_durable_here() -> None:
 
 
 def test_entries_to_apply_are_bounded_by_what_is_not_applied_yet() -> None:
-    """DESIGN §6: a slow machine is not handed the whole log (at least one run goes)."""
+    """Ours: a slow machine is not handed the whole log (at least one run goes)."""
     a = leader("1", apply_bytes_max=8)
     for _ in range(3):
         a.propose(b"12345678")

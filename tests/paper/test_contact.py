@@ -303,7 +303,7 @@ def test_even_split_elects_nobody_until_it_heals() -> None:
 
 
 def test_closed_connection_of_the_leader_is_news() -> None:
-    """DESIGN §3: a follower that loses it by a closed connection campaigns at once, not after a timeout."""
+    """Ours: a follower that loses it by a closed connection campaigns at once, not after a timeout."""
     a = follower("1 1", of="b")
 
     effects = a.step(PeerUnreachable(peer="b"))
@@ -315,8 +315,9 @@ def test_closed_connection_of_the_leader_is_news() -> None:
     assert a.raft.role == "pre-candidate"
 
 
+@pytest.mark.accept("U-63")
 def test_survivors_campaign_one_after_the_other() -> None:
-    """DESIGN §3: by rank among the remaining voters, so that few ask together."""
+    """Ours: by rank among the remaining voters, so that few ask together."""
     waits = []
     for name, lost in (("a", "c"), ("b", "c"), ("b", "a"), ("c", "a")):
         it = follower("1 1", name=name, of=lost)
@@ -328,7 +329,7 @@ def test_survivors_campaign_one_after_the_other() -> None:
 
 @pytest.mark.accept("Q-43")
 def test_survivors_elect_a_leader_at_once() -> None:
-    """DESIGN §3: those who saw the same waive stickiness; a killed leader is replaced in some ticks."""
+    """Ours: those who saw the same waive stickiness; a killed leader is replaced in some ticks."""
     s = cluster(*(server("1", it) for it in "abc"))
     s.elect("a", "bc")
     s.pass_time(HEARTBEAT)
@@ -341,7 +342,7 @@ def test_survivors_elect_a_leader_at_once() -> None:
 
 
 def test_who_still_hears_the_leader_refuses() -> None:
-    """DESIGN §3: one closed connection is no dead leader."""
+    """Ours: one closed connection is no dead leader."""
     s = cluster(*(server("1", it) for it in "abc"))
     s.elect("a", "bc")
     s.pass_time(HEARTBEAT)
@@ -354,7 +355,7 @@ def test_who_still_hears_the_leader_refuses() -> None:
 
 
 def test_closed_connection_is_no_news_where_leases_are_on() -> None:
-    """DESIGN §3: a lease counts on every voter's stickiness, so it is not waived."""
+    """Ours: a lease counts on every voter's stickiness, so it is not waived."""
     a = follower("1 1", of="b", configuration=group("abc", settings=Settings(leases=True)))
 
     assert a.step(PeerUnreachable(peer="b")) == Effects()
@@ -379,7 +380,7 @@ def test_learner_that_loses_its_leader_does_not_campaign() -> None:
 
 
 def test_leader_probes_a_follower_whose_connection_closed() -> None:
-    """DESIGN §3: what was in flight may be lost, so it begins again where the logs are known to agree."""
+    """Ours: what was in flight may be lost, so it begins again where the logs are known to agree."""
     a = leader("1")
     a.propose(b"x")
 
@@ -390,7 +391,7 @@ def test_leader_probes_a_follower_whose_connection_closed() -> None:
 
 
 def test_follower_that_still_asks_is_not_probed_anew() -> None:
-    """DESIGN §3: a connection refused again and again costs no message each time."""
+    """Ours: a connection refused again and again costs no message each time."""
     a = leader("1", matched=False)
 
     assert a.step(PeerUnreachable(peer="b")) == Effects()
@@ -446,7 +447,7 @@ def test_pre_vote_is_refused_while_a_leader_is_heard() -> None:
 
 
 def test_heartbeat_reply_carries_the_followers_clock() -> None:
-    """DESIGN §6: from which a new leader judges its own."""
+    """Ours: from which a new leader judges its own."""
     a = follower("1 1", of="b")
     a.tick(3)
 

@@ -44,7 +44,7 @@ from tests.paper.server import (
 
 
 def test_table_names_every_message() -> None:
-    """DESIGN §3: for each message it is said what must be durable first."""
+    """Ours: for each message it is said what must be durable first."""
     assert set(DURABLE_BEFORE) == set(Message.__args__)
 
 
@@ -198,7 +198,7 @@ def _both(first: Message, second: Message) -> list[Receive]:
 
 
 def test_write_sequences_go_on_after_a_restart() -> None:
-    """DESIGN §3: a sequence is never used twice in a directory."""
+    """Ours: a sequence is never used twice in a directory."""
     a = follower("1 1", of="b")
     a.receive("b", append(1, (2, 1), "1"))
     a.persist()

@@ -182,6 +182,49 @@ def test_lost_probe_is_found_when_the_follower_is_heard() -> None:
     assert [(it.prev_index, it.last_index) for it in entries(effects)] == [(2, 3)]
 
 
+def test_probe_that_is_acknowledged_in_part_is_not_sent_again() -> None:
+    """§10.2.2: the follower has all of it, and its disk is at work on the rest."""
+    a = leader("1 1", matched=False)
+
+    effects = a.receive("b", AppendAccepted(term=Term(2), index=Index(2)))
+    next_ones = entries(a.propose(b"x"))
+
+    assert entries(effects) == []
+    assert [(it.prev_index, it.last_index) for it in next_ones] == [(3, 4)]
+    assert fed(a) == ("streaming", 2, 5)
+
+
+def test_probe_counts_in_the_window_until_all_of_it_is_acknowledged() -> None:
+    """§10.2.2: its message and its bytes are in flight like any other (I9)."""
+    a = leader("1 1", matched=False, inflight_messages_max=2)
+    a.receive("b", AppendAccepted(term=Term(2), index=Index(2)))
+
+    sent = [len(entries(a.propose(b"x"))) for _ in range(2)]
+    effects = a.receive("b", AppendAccepted(term=Term(2), index=Index(3)))
+
+    assert sent == [1, 0]
+    assert [(it.prev_index, it.last_index) for it in entries(effects)] == [(4, 5)]
+
+
+def test_probe_that_was_lost_before_an_older_answer_came_is_found_by_time() -> None:
+    """§10.2.2: the answer looks like one of a disk at work; the follower knows (I10)."""
+    a = leader("1 1", matched=False)
+    a.receive("b", AppendAccepted(term=Term(2), index=Index(2)))
+    a.tick(RETRY)
+    (question,) = entries(a.receive("b", beat(a, index=2)))
+
+    effects = a.receive(
+        "b",
+        AppendRejected(
+            term=Term(2), prev_index=question.prev_index, hint_index=Index(2), hint_term=Term(1)
+        ),
+    )
+
+    assert question.prev_index == 3
+    assert fed(a) == ("probing", 2, 3)
+    assert [(it.prev_index, it.last_index) for it in entries(effects)] == [(2, 3)]
+
+
 def streaming_cluster() -> Cluster:
     """Its leader a streams to b and c, who hold its whole log."""
     s = cluster(*(server("1 1", it) for it in "abc"))
@@ -402,7 +445,7 @@ def test_busy_group_sends_a_bounded_number_of_messages_under_duplication(seed: i
 
 
 def test_proposals_beyond_the_bound_are_refused_definitely() -> None:
-    """DESIGN §3: uncommitted bytes are bounded; what is refused did not happen (I12)."""
+    """Ours: uncommitted bytes are bounded; what is refused did not happen (I12)."""
     a = leader("1 1", uncommitted_bytes_max=100)
     a.propose(bytes(60))
     last = a.raft.last_index
@@ -414,7 +457,7 @@ def test_proposals_beyond_the_bound_are_refused_definitely() -> None:
 
 
 def test_proposals_up_to_the_bound_are_taken() -> None:
-    """DESIGN §3: exactly as many bytes as may be held."""
+    """Ours: exactly as many bytes as may be held."""
     a = leader("1 1", uncommitted_bytes_max=100)
     a.propose(bytes(60))
 
@@ -424,7 +467,7 @@ def test_proposals_up_to_the_bound_are_taken() -> None:
 
 
 def test_one_proposal_is_taken_whatever_its_size() -> None:
-    """DESIGN §3: or a large one could never be made."""
+    """Ours: or a large one could never be made."""
     a = leader("1 1", uncommitted_bytes_max=10)
 
     effects = a.propose(bytes(11), ticket=7)
@@ -433,7 +476,7 @@ def test_one_proposal_is_taken_whatever_its_size() -> None:
 
 
 def test_commit_frees_what_was_held() -> None:
-    """DESIGN §3: the count is of uncommitted bytes, no more and no less (I11)."""
+    """Ours: the count is of uncommitted bytes, no more and no less (I11)."""
     a = leader("1 1", uncommitted_bytes_max=100)
     for size in (30, 30, 40):
         a.propose(bytes(size))
@@ -448,7 +491,7 @@ def test_commit_frees_what_was_held() -> None:
 
 
 def test_refused_proposals_are_not_counted() -> None:
-    """DESIGN §3: or the count would never come back to nothing (I11)."""
+    """Ours: or the count would never come back to nothing (I11)."""
     a = leader("1 1", uncommitted_bytes_max=100)
     a.propose(bytes(60))
     for _ in range(5):
@@ -458,14 +501,14 @@ def test_refused_proposals_are_not_counted() -> None:
 
 
 def test_no_op_is_exempt_from_back_pressure() -> None:
-    """DESIGN §3: a leader's first entry is what lets everything else commit."""
+    """Ours: a leader's first entry is what lets everything else commit."""
     a = leader("1 1", matched=False, uncommitted_bytes_max=1)
 
     assert (a.terms, a.leadership.uncommitted_bytes) == ("1 1 2", 0)
 
 
 def test_count_begins_anew_with_each_leadership() -> None:
-    """DESIGN §3: what an earlier leadership left uncommitted is not held by clients any more (I11)."""
+    """Ours: what an earlier leadership left uncommitted is not held by clients any more (I11)."""
     a = leader("1 1", uncommitted_bytes_max=100)
     a.propose(bytes(90))
     a.receive("b", heartbeat(5))
@@ -477,8 +520,9 @@ def test_count_begins_anew_with_each_leadership() -> None:
     assert [type(it) for it in effects.answer] == [Proposed]
 
 
+@pytest.mark.accept("U-24")
 def test_payload_over_the_entry_limit_is_refused() -> None:
-    """DESIGN §3: the limit is in the configuration, so all servers agree on it."""
+    """Ours: the limit is in the configuration, so all servers agree on it."""
     a = leader("1 1", configuration=group("abc", settings=Settings(entry_bytes_max=1024)))
 
     fits = a.propose(bytes(1024))
@@ -501,7 +545,7 @@ def test_proposal_to_a_server_that_does_not_lead_is_refused(
 
 
 def test_kinds_of_entries_are_kept() -> None:
-    """DESIGN §3: sessions, clocks and voids are entries like commands."""
+    """Ours: sessions, clocks and voids are entries like commands."""
     a = leader("1 1")
 
     a.step(Propose(ticket=1, payloads=(b"s", b"c"), kinds=(Kind.SESSION, Kind.COMMAND), origin="b"))

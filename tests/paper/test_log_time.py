@@ -1,4 +1,4 @@
-"""DESIGN §6, Time: how entries are stamped, so that replicated time can be believed."""
+"""How entries are stamped, so that replicated time can be believed."""
 
 from __future__ import annotations
 

@@ -61,6 +61,7 @@ def with_configuration(a: Server, configuration: Configuration, index: int) -> E
 # ── in force ─────────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.accept("Q-49")
 def test_configuration_is_in_force_when_appended() -> None:
     """§4.1: from the moment it is in the log, committed or not."""
     a = follower("1 1", of="b")
@@ -147,7 +148,7 @@ def test_uncommitted_configuration_is_in_force_after_a_restart() -> None:
 
 
 def test_settings_of_the_configuration_are_in_force_when_appended() -> None:
-    """DESIGN §3: the election bounds are in the configuration entry, and so take effect with it."""
+    """Ours: the election bounds are in the configuration entry, and so take effect with it."""
     a = follower("1 1", of="b")
     slow = group("abc", settings=Settings(election_timeout_ms=(1000, 2000)))
 
@@ -158,7 +159,7 @@ def test_settings_of_the_configuration_are_in_force_when_appended() -> None:
 
 
 def test_server_without_configuration_is_not_born() -> None:
-    """DESIGN §4: a core begins with a founding entry, or a snapshot."""
+    """Ours: a core begins with a founding entry, or a snapshot."""
     with pytest.raises(LocalProtocolError, match="needs a configuration"):
         Raft(Config(identity=who("a")), PersistentState(), Random(1))
 
@@ -340,7 +341,7 @@ def test_transfer_is_listened_to_at_once() -> None:
 
 
 def test_server_that_has_just_started_keeps_still() -> None:
-    """DESIGN §3: before the crash it may have heard a leader that still counts on it (D9)."""
+    """Ours: before the crash it may have heard a leader that still counts on it (D9)."""
     a = server("1 1")
     a.tick(ELECTION_MIN - 1)
     request = VoteRequest(term=Term(2), last_index=Index(2), last_term=Term(1))

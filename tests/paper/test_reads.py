@@ -257,7 +257,7 @@ def test_leader_confirms_a_followers_read_by_a_round_of_its_own() -> None:
 
 
 def test_follower_that_reads_hears_of_the_commit_at_once() -> None:
-    """DESIGN §6: the round of its read told it of an earlier one, and its waiter shall not wait longer."""
+    """Ours: the round of its read told it of an earlier one, and its waiter shall not wait longer."""
     a = leader("1 1", matched=False)
     a.receive("b", beat(a))
     a.receive("c", ReadRequest(term=Term(2), ticket=7))

@@ -91,6 +91,7 @@ def mode(a: Server, name: str = "c") -> str:
     return next(peer.mode for peer in a.raft.peers() if peer.id == name)
 
 
+@pytest.mark.accept("U-52")
 def test_follower_whose_next_entry_is_compacted_is_sent_the_snapshot() -> None:
     """§5.3: chunk by chunk, each after the one before was acknowledged."""
     a = compacted()
@@ -349,7 +350,7 @@ def entries_of(effects: Effects) -> tuple[Run, ...]:
 
 
 def test_evicted_entries_are_read_back() -> None:
-    """DESIGN §3: the core keeps a bounded tail; storage has the rest."""
+    """Ours: the core keeps a bounded tail; storage has the rest."""
     a = evicted()
 
     asked = rejects(a, 3, (1, 1))
@@ -374,15 +375,27 @@ def test_only_committed_entries_are_read_back() -> None:
 
 
 def test_entries_are_asked_for_once() -> None:
-    """DESIGN §3: while storage reads, nothing asks again."""
+    """Ours: while storage reads, nothing asks again."""
     a = evicted()
     rejects(a, 3, (1, 1))
 
     assert a.propose(b"x").fetch == ()
 
 
+def test_question_does_not_stand_for_entries_that_are_still_read_back() -> None:
+    """§10.2.2: no probe has left, so whatever the question finds, it must."""
+    a = evicted()
+    asked = rejects(a, 3, (1, 1))
+    a.tick(RETRY)
+    a.receive("c", beat(a))
+
+    effects = a.step(Fetched(fetch=asked.fetch[0], runs=commands("1 1", first=2)))
+
+    assert entries_of(effects) == commands("1 1", first=2)
+
+
 def test_entries_compacted_meanwhile_end_in_a_snapshot() -> None:
-    """DESIGN §3: storage answers with nothing, and the log begins later now."""
+    """Ours: storage answers with nothing, and the log begins later now."""
     a = evicted()
     asked = rejects(a, 3, (1, 1))
     a.raft.state.config = attrs.evolve(a.config, compaction_tail_entries=0)
@@ -395,7 +408,7 @@ def test_entries_compacted_meanwhile_end_in_a_snapshot() -> None:
 
 
 def test_entries_read_back_for_a_former_leader_are_dropped() -> None:
-    """DESIGN §3: only leaders send."""
+    """Ours: only leaders send."""
     a = evicted()
     asked = rejects(a, 3, (1, 1))
     a.receive("b", heartbeat(9))

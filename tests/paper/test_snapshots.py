@@ -70,6 +70,7 @@ def behind(terms: str = "1 1", **more: Any) -> Server:
 # ── taking one ───────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.accept("U-52")
 def test_own_snapshot_compacts_the_log_but_for_a_tail() -> None:
     """§5.1: what the snapshot holds may go; some of it stays for followers slightly behind."""
     a = leader("1 1 1 1 1 1", compaction_tail_entries=2)
@@ -465,7 +466,7 @@ def test_snapshot_that_overtakes_another_is_the_one_installed() -> None:
 
 
 def test_barred_server_does_not_acknowledge_a_snapshot() -> None:
-    """DESIGN §4: nothing it says may be counted."""
+    """Ours: nothing it says may be counted."""
     a = behind()
     a.step(Barred(reason="rolled back"))
     a.receive("b", chunk(0))

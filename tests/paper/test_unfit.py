@@ -133,14 +133,24 @@ def test_unfit_leader_waits_until_another_can_win() -> None:
 
 
 def test_unfit_leader_takes_no_proposals() -> None:
-    """So that its log ends, and others catch up. It did not happen: ask who leads next."""
+    """So that its log ends, and others catch up. It did not happen, and nobody knows yet whom to ask next."""
     a = leader("1 1")
     a.propose(b"x")
     a.step(UNFIT)
 
     effects = a.step(Propose(ticket=9, payloads=(b"y",)))
 
-    assert effects.answer == (Refused(ticket=9, reason=Refusal.NOT_LEADER, leader="a"),)
+    assert effects.answer == (Refused(ticket=9, reason=Refusal.NOT_LEADER, leader=None),)
+
+
+def test_unfit_follower_that_refuses_a_proposal_names_its_leader() -> None:
+    """§6.2: who can't lead knows who does."""
+    a = follower("1 1", of="b")
+    a.step(UNFIT)
+
+    effects = a.step(Propose(ticket=9, payloads=(b"y",)))
+
+    assert effects.answer == (Refused(ticket=9, reason=Refusal.NOT_LEADER, leader="b"),)
 
 
 def test_learner_does_not_relieve_an_unfit_leader() -> None:

@@ -1,6 +1,6 @@
 """Members that each do one thing wrong: a storm that doesn't notice them would be worth nothing.
 
-    python -m tests.processes.broken FAULT NAME DIRECTORY NAME=HOST:PORT …
+    python -m tests.processes.broken NAME DIRECTORY FAULT NAME=HOST:PORT …
 
 Not among them is a node that leaves out fsync: SIGKILL leaves what was written in the kernel's page cache, so
 nothing is lost, and nobody could notice.
@@ -118,4 +118,5 @@ FAULTS: Mapping[str, type[Service]] = {
 
 
 if __name__ == "__main__":
-    main(FAULTS[sys.argv[1]], *sys.argv[2:])
+    name, directory, fault, *places = sys.argv[1:]
+    main(FAULTS[fault], name, directory, *places)

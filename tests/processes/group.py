@@ -1,26 +1,29 @@
 """A group of node processes: started, asked over a pipe, killed, stopped, and started again.
 
-Laws: a process is killed and reaped before its task is left, whatever leaves it; should the storm itself be
-killed, the end of the pipe ends its nodes. A process that ends though nobody killed it ends the storm.
+Laws: those of `raftkit.cli.child`, so no process outlives the storm, however that ends. A process that ends
+though nobody killed it ends the storm; none is killed for giving no answer, for it may have been stopped.
 """
 
 from __future__ import annotations
 
 import random
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
-from itertools import count
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import trio
 
-from raftkit.cli.child import free_addresses
-from raftkit.cli.pipe import NEWS, Pipe
+from raftkit.cli.child import (
+    Child,
+    ChildFailed,
+    ChildKilled,
+    NoAnswer,
+    free_addresses,
+    open_child,
+)
 
 __all__ = ["Group", "Member", "Refused", "StormFailed", "Unanswered"]
 
@@ -28,7 +31,6 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parents[2]
 "Where the programs of nodes are imported from."
-_LAST_WORDS_BYTES = 4096
 
 
 class Refused(Exception):
@@ -44,20 +46,10 @@ class StormFailed(Exception):
 
 
 @attrs.define(eq=False)
-class _Question:
-    """A request that waits for its answer."""
-
-    answered: trio.Event = attrs.field(factory=trio.Event)
-    answer: list[Any] = attrs.field(factory=lambda: ["unanswered", "no answer in time"])
-
-
-@attrs.define(eq=False)
 class Member:
     """A node in a process, from its start to its end."""
 
-    name: str
-    process: trio.Process
-    pipe: Pipe
+    child: Child
     killed: bool = False
     "Its end is no surprise."
     opening: bool = False
@@ -66,61 +58,42 @@ class Member:
     "It can be asked."
     status: str = "starting"
     "What it called itself last, such as `leader`."
-    _numbers: Iterator[int] = attrs.field(init=False, factory=lambda: count(NEWS + 1))
-    _questions: dict[int, _Question] = attrs.field(init=False, factory=dict[int, _Question])
-    "By number."
-    _ended: bool = attrs.field(init=False, default=False)
 
     async def ask(self, verb: str, *arguments: object, patience: float) -> list[Any]:
         """The positions of the answer. Raises Refused; Unanswered also if none came in time."""
-        if self._ended or self.killed:
+        if self.killed:
             raise Unanswered("the process has ended")
-        number, question = next(self._numbers), _Question()
-        self._questions[number] = question
         try:
-            # To cancel this would break the pipe. It waits only for a process that is stopped and has a
-            # full pipe, and that one goes on or is killed.
-            with trio.CancelScope(shield=True):
-                await self.pipe.send([number, verb, *arguments])
-            with trio.move_on_after(patience):
-                await question.answered.wait()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            pass
-        finally:
-            del self._questions[number]
-        match question.answer:
+            answer = await self.child.ask(verb, *arguments, within=patience, kill=False)
+        except NoAnswer as error:
+            raise Unanswered(str(error)) from error
+        match answer:
             case ["done", *positions]:
                 return positions
             case ["refused", words]:
                 raise Refused(words)
-            case [_, words]:
+            case ["unanswered", words]:
                 raise Unanswered(words)
             case other:
-                raise AssertionError(f"node {self.name} answered {other!r:.80}")
+                raise AssertionError(f"node {self.child.name} answered {other!r:.80}")
 
     async def listen(self, group: Group) -> None:
-        """Take what it says, until its process ends."""
+        """Take what it says, until its process ends: raises ChildKilled or ChildFailed then."""
         try:
-            while (message := await self.pipe.receive()) is not None:
-                match message:
-                    case [0, "opening"]:
+            while True:
+                match await self.child.hear():
+                    case ["opening"]:
                         self.opening = True
                         group.hear(0, None)
-                    case [0, "row", str(status), int(term), str() | None as leader]:
+                    case ["row", str(status), int(term), str() | None as leader]:
                         self.status, self.is_open = status, True
                         group.hear(term, leader)
-                    case [0, "elected", int(term), str(leader)]:
+                    case ["elected", int(term), str(leader)]:
                         group.hear(term, leader)
-                    case [int(number), *answer] if number in self._questions:
-                        question = self._questions[number]
-                        question.answer = answer
-                        question.answered.set()
-                    case _:
-                        pass  # whoever asked has lost patience
+                    case other:
+                        raise AssertionError(f"node {self.child.name} said {other!r:.80}")
         finally:
-            self._ended, self.is_open = True, False
-            for question in self._questions.values():
-                question.answered.set()
+            self.is_open = False
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -128,10 +101,10 @@ class Group:
     """All nodes."""
 
     directory: Path
-    "Holds one directory for each node, and what its processes wrote to stderr."
+    "Holds one directory for each node."
     names: tuple[str, ...]
     program: tuple[str, ...] = ("tests.processes.member",)
-    "What a node runs: a module, and arguments before those that every node gets."
+    "What a node runs: a module, and what it is to be told before the addresses."
     addresses: Mapping[str, str] = attrs.field(init=False)
     members: dict[str, Member] = attrs.field(init=False, factory=dict[str, Member])
     "By name: those that have a process now."
@@ -155,54 +128,24 @@ class Group:
 
     async def _keep(self, name: str) -> None:
         while True:
-            async with self._start(name) as member:
-                self.members[name] = member
+            async with self._start(name) as child:
+                member = self.members[name] = Member(child)
+                self.starts += 1
                 try:
                     await member.listen(self)
-                    code = await member.process.wait()
+                except (ChildKilled, ChildFailed) as error:
+                    if not member.killed:
+                        words = f"node {name} ended: {error}\n{child.last_words()}"
+                        raise StormFailed(words) from error
                 finally:
                     del self.members[name]
-            if not member.killed:
-                raise StormFailed(f"node {name} ended with {code}: {self._last_words(name)}")
             await trio.sleep(self._down.get(name, 0.0))
 
-    @asynccontextmanager
-    async def _start(self, name: str) -> AsyncGenerator[Member]:
-        """Run one process on the node's directory. To leave the context kills it: no goodbye."""
-        directory = self.directory / name
-        directory.mkdir(exist_ok=True)
-        with self._stderr(name).open("ab") as stderr:
-            process = await trio.lowlevel.open_process(
-                [
-                    *(sys.executable, "-m", *self.program, name, str(directory)),
-                    *(f"{it}={address}" for it, address in self.addresses.items()),
-                ],
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                start_new_session=True,  # a Ctrl-C is for the storm
-            )
-        self.starts += 1
-        assert process.stdin is not None
-        assert process.stdout is not None
-        pipe = Pipe(process.stdin, process.stdout)
-        try:
-            yield Member(name, process, pipe)
-        finally:
-            process.kill()
-            with trio.CancelScope(shield=True):
-                await process.wait()
-                await pipe.aclose()
-
-    def _stderr(self, name: str) -> Path:
-        return self.directory / f"{name}.stderr"
-
-    def _last_words(self, name: str) -> str:
-        """The end of what it wrote to stderr."""
-        with self._stderr(name).open("rb") as stream:
-            stream.seek(max(self._stderr(name).stat().st_size - _LAST_WORDS_BYTES, 0))
-            return stream.read().decode(errors="replace").strip()
+    def _start(self, name: str) -> AbstractAsyncContextManager[Child]:
+        """Run one process on the node's directory."""
+        module, *arguments = self.program
+        places = (f"{it}={address}" for it, address in self.addresses.items())
+        return open_child(name, module, self.directory / name, (*arguments, *places), cwd=ROOT)
 
     # ── what is known of them ────────────────────────────────────────────────────────────────────
 
@@ -234,7 +177,7 @@ class Group:
     async def open_member(self, name: str) -> Member:
         """This one, as soon as it can be asked."""
         (member,) = await self.wait_for(
-            lambda: [it for it in self.open_members() if it.name == name]
+            lambda: [it for it in self.open_members() if it.child.name == name]
         )
         return member
 
@@ -253,7 +196,7 @@ class Group:
             return False
         self._down[name] = down
         member.killed = True
-        member.process.kill()
+        member.child.process.kill()
         return True
 
     async def stop(self, name: str, *, seconds: float) -> bool:
@@ -261,9 +204,9 @@ class Group:
         member = self.members.get(name)
         if member is None or member.killed:
             return False
-        member.process.send_signal(signal.SIGSTOP)
+        member.child.process.send_signal(signal.SIGSTOP)
         try:
             await trio.sleep(seconds)
         finally:
-            member.process.send_signal(signal.SIGCONT)  # does nothing to one that has ended
+            member.child.process.send_signal(signal.SIGCONT)  # does nothing to one that has ended
         return True

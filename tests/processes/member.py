@@ -2,10 +2,9 @@
 
     python -m tests.processes.member NAME DIRECTORY NAME=HOST:PORT …
 
-A request is `[number, verb, …]`, answered under its number by `["done", …]`, `["refused", words]` (it did
-not happen and never will), or `["unanswered", words]` (it may have happened). With number 0 comes what nobody
-asked for: `["opening"]` before the directory is touched, `["row", status, term, leader]` once the node
-is open, and `["elected", term, leader]`.
+A request (see `raftkit.cli.pipe`) is answered by `["done", …]`, `["refused", words]` (it did not happen and
+never will), or `["unanswered", words]` (it may have happened). Unasked it says `["opening"]` before the
+directory is touched, `["row", status, term, leader]` once the node is open, and `["elected", term, leader]`.
 
 Laws: it lives as long as its stdin, so no node outlives its storm, however that ends. Nothing but frames goes
 to stdout. What ends it is the last line on stderr, with exit code 1.
@@ -13,7 +12,6 @@ to stdout. What ends it is the last line on stderr, with exit code 1.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
@@ -31,7 +29,7 @@ from raftkit import (
     Token,
     open_node,
 )
-from raftkit.cli.pipe import NEWS, Pipe
+from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
 from raftkit.messages import LeaderElected
 from tests.processes.machine import Lists
 
@@ -197,23 +195,17 @@ def _everything(machine: Lists) -> tuple[int, int, dict[str, tuple[int, ...]]]:
 def main(service: type[Service], name: str, directory: str, *places: str) -> None:
     """Run the node of this name, as `service` has it."""
     addresses = dict(place.split("=", 1) for place in places)
-    ends = os.dup(1), os.dup(0)
-    os.dup2(2, 1)  # whoever prints must not do it into a frame
     words = None
     try:
-        trio.run(_run, service.open(name, addresses, directory), service, ends)
+        trio.run(_run, service.open(name, addresses, directory), service)
     except* RaftError as failed:
         words = f"node {name}: {failed.exceptions!r}"
     sys.exit(words)
 
 
-async def _run(
-    opened: AbstractAsyncContextManager[Node[Lists]],
-    service: type[Service],
-    ends: tuple[int, int],
-) -> None:
+async def _run(opened: AbstractAsyncContextManager[Node[Lists]], service: type[Service]) -> None:
     """The node, until the pipe ends."""
-    pipe = Pipe(*map(trio.lowlevel.FdStream, ends))
+    pipe = stdio_pipe()
     await pipe.send([NEWS, "opening"])
     async with opened as node:
         await service(node, pipe).run()

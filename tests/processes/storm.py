@@ -168,7 +168,7 @@ def _words(failed: BaseExceptionGroup[StormFailed]) -> Iterator[str]:
 def _rss_mb(group: Group) -> dict[str, float]:
     """The most that each process has had in memory."""
     processes = {"storm": "self"}
-    processes |= {name: str(it.process.pid) for name, it in sorted(group.members.items())}
+    processes |= {name: str(it.child.process.pid) for name, it in sorted(group.members.items())}
     found: dict[str, float] = {}
     for name, process in processes.items():
         status = Path(f"/proc/{process}/status").read_text()

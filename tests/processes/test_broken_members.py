@@ -36,9 +36,8 @@ def seen(storm: Storm) -> set[Kind]:
     keys = storm.load.keys
     found = [*keys.violations]
     for key in keys.active:
-        found += check_append_lists(
-            key.history
-        )  # calls under way are missing, so not all of it is true
+        # Calls under way are missing, so not all of it is true.
+        found += check_append_lists(key.history)
     return {it.kind for it in found}
 
 

@@ -43,9 +43,8 @@ async def test_any_node_may_be_killed_and_another_one_leads_soon(tmp_path: Path)
     assert report.starts == 6
     assert report.leaders >= 2
     assert [it.blow for it in report.gaps] == ["kill"]
-    assert (
-        report.gaps[0].seconds < 10
-    )  # nobody has to do anything; seconds only where cores are busy
+    # Nobody has to do anything; seconds only where cores are busy.
+    assert report.gaps[0].seconds < 10
 
 
 async def test_a_leader_that_was_stopped_neither_serves_old_state_nor_acknowledges_when_it_wakes(

@@ -77,7 +77,7 @@ def test_commands_of_which_nothing_comes_say_ok() -> None:
 
 def test_quietly_leaves_leaders_commits_and_answers() -> None:
     assert after("quietly propose a x\nquietly stabilise") == (
-        "a answers: proposed at 3/T2\nb commits up to 2\na commits up to 3\n"
+        "a answers: proposed at 3/T2\nb commits up to 2\nc commits up to 2\na commits up to 3\n"
     )
 
 
