@@ -34,6 +34,7 @@ applied here; an error says whether the command did not happen or may have (`Did
 `OutcomeUnknown`), and a token finds out. The floors of the house are in `docs/architecture.md`.
 """
 
+from raftkit.config import PRESETS
 from raftkit.driver import EventStream, Session, Statistics, Token
 from raftkit.errors import (
     CommandFailed,
@@ -74,6 +75,7 @@ from raftkit.transports import MemoryNetwork, TcpTransport
 
 __all__ = [
     "NODE_SESSION",
+    "PRESETS",
     "BytesStateMachine",
     "Command",
     "CommandFailed",

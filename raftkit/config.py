@@ -6,16 +6,40 @@ in the configuration entry. `raftkit.open_node` takes seconds and builds this.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, TypedDict
+
 import attrs
 
 from raftkit.errors import ConfigError
 from raftkit.membership import Settings
 from raftkit.model import Identity
 
-__all__ = ["ENTRY_BYTES_MAX", "Config", "check_settings"]
+__all__ = ["ENTRY_BYTES_MAX", "PRESETS", "Config", "Timing", "check_settings"]
 
 ENTRY_BYTES_MAX = 4 * 1024 * 1024
 "No group may allow larger payloads: no receiver does (`wire.Limits`)."
+
+
+class Timing(TypedDict):
+    """How soon a silent leader is replaced: settings of `raftkit.open_node`, in seconds."""
+
+    election_timeout: tuple[float, float]
+    heartbeat_interval: float
+
+
+PRESETS: Final[Mapping[str, Timing]] = MappingProxyType(
+    {
+        "lan": {"election_timeout": (0.25, 0.5), "heartbeat_interval": 0.05},
+        "wan": {"election_timeout": (3.0, 6.0), "heartbeat_interval": 0.5},
+        "chronos": {"election_timeout": (1.0, 2.0), "heartbeat_interval": 0.5},
+        "proxmox": {"election_timeout": (3.0, 4.0), "heartbeat_interval": 1.0},
+        "omnitron": {"election_timeout": (5.0, 15.0), "heartbeat_interval": 2.0},
+        "qluster": {"election_timeout": (30.0, 40.0), "heartbeat_interval": 10.0},
+    }
+)
+"Timings by name, as in `open_node(…, **PRESETS['wan'])`: two networks, then what other systems wait."
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""Who is heard: the hellos of peers, what is remembered of them, and who is refused (§3 of the design).
+"""Who is heard: the hellos of peers, what is remembered of them, and who is refused.
 
 Laws: nothing but hellos is sent to or heard from a peer before its hello on this link was accepted, and
 it is of our cluster and epoch. A hello is sent when a link stands and when ours changes; repeated while

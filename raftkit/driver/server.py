@@ -249,6 +249,7 @@ class Server:
         # The writer outlives the nursery: nobody waits for it when it closes.
         async with self.storing.open_writer() as writer, trio.open_nursery() as nursery:
             self._loop = loop = await self._begin(record, found, writer, nursery)
+            self._called.set()  # calls are the loop's now
             nursery.start_soon(self._report_writes, loop, writer)
             nursery.start_soon(self.applying.run)
             nursery.start_soon(self.snapshotting.run)

@@ -8,10 +8,19 @@ import pytest
 import trio
 import trio.lowlevel
 
-from raftkit import DidNotHappen, NodeClosed, NoQuorum, OutcomeUnknown, Session, Token
+from raftkit import (
+    DidNotHappen,
+    NodeClosed,
+    NoQuorum,
+    OutcomeUnknown,
+    Session,
+    SessionExpired,
+    Token,
+)
 from raftkit.testing import Cluster, local_cluster
 from raftkit.transports import Faults, MemoryNetwork
 from tests.node.machines import Counter, Journal
+from tests.node.test_snapshots_and_files import short_tail
 
 
 def follower(cluster: Cluster[Any]) -> Any:
@@ -278,6 +287,34 @@ async def test_a_session_that_the_group_forgot_is_replaced(
 
         assert caught.value.token == token
         assert await node.read(Counter.value()) == 2
+
+
+async def test_a_command_of_a_forgotten_session_is_not_repeated_after_a_snapshot(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was applied in entries that this node never saw, so nobody can tell it so."""
+    short_tail(monkeypatch)
+    async with local_cluster(
+        Counter, 3, in_memory=True, sessions_max=1, snapshot_entries=20
+    ) as cluster:
+        leader, node = await cluster.wait_leader(), follower(cluster)
+        assert await node.execute(Counter.add()) == 1
+
+        async def execute() -> None:
+            with pytest.raises(SessionExpired):
+                await node.execute(Counter.add(), timeout=100)
+
+        cluster.network.cut(leader.id, node.id)  # what it asks for happens, and it does not hear
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(execute)
+            await trio.sleep(0.1)
+            cluster.isolate(node.id)
+            for _ in range(30):
+                await leader.execute(Counter.add())
+            cluster.heal()
+
+        assert node.statistics().snapshot_index > 0
+        assert await node.read(Counter.value()) == 1 + 1 + 30
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -48,6 +48,7 @@ async def assert_back_within(seconds: float, cluster: Cluster[Any], count: int) 
 
 
 @pytest.mark.slow
+@pytest.mark.accept("U-57")
 async def test_an_hour_without_a_majority_is_eleven_lines_and_no_memory(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:

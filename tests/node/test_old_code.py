@@ -9,6 +9,7 @@ import trio
 from raftkit import (
     NodeClosed,
     NoQuorum,
+    OutcomeUnknown,
     StateMachine,
     command,
     query,
@@ -108,6 +109,33 @@ async def test_a_read_under_way_at_a_node_of_older_code_fails_with_the_reason(
             a._server.applying._stop("upgrade this node's code")
 
         assert why == ["upgrade this node's code"]
+
+
+@pytest.mark.parametrize("sent", [False, True])
+async def test_a_command_under_way_at_a_node_of_older_code_ends_with_the_reason(
+    autojump_clock: trio.testing.MockClock, sent: bool
+) -> None:
+    """What was sent may have happened; what never was did not."""
+    async with local_cluster(Old, 3, in_memory=True) as cluster:
+        name = (await cluster.wait_leader()).id
+        node, expected = cluster[name], OutcomeUnknown if sent else NodeClosed
+        await node.execute(Old.add())  # it has a session
+        ended = trio.Event()
+
+        async def execute() -> None:
+            with pytest.raises(expected, match="upgrade this node's code"):
+                await node.execute(Old.add(), timeout=1000)
+            ended.set()
+
+        cluster.isolate(name)
+        if not sent:
+            await trio.sleep(2)  # by then it knows of no leader, nor leads
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(execute)
+            await trio.sleep(2)
+            node._server.applying._stop("upgrade this node's code")
+            with trio.fail_after(1):
+                await ended.wait()
 
 
 async def test_a_node_of_older_code_still_counts(autojump_clock: trio.testing.MockClock) -> None:

@@ -53,6 +53,7 @@ GOOD: dict[str, Any] = {"id": "a", "members": {"a": "memory:a", "b": "memory:b"}
         ({"insecure": True}, "settings of TCP"),
     ],
 )
+@pytest.mark.accept("O-95", "U-33")
 async def test_what_cannot_work_is_refused(
     settings: dict[str, Any], words: str, tmp_path: Path
 ) -> None:

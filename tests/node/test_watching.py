@@ -49,6 +49,32 @@ async def test_events_tell_of_leaders(autojump_clock: trio.testing.MockClock) ->
             await stream.receive()
 
 
+@pytest.mark.accept("O-25", "O-26", "O-27")
+async def test_every_node_hears_of_leaders_and_of_terms(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        old = await cluster.wait_leader()
+        streams = {node.id: node.events() for node in cluster if node is not old}
+        term = old.statistics().term
+        await cluster.crash(old.id)
+        new = await cluster.wait_leader()
+        await cluster.restart(old.id)
+        streams[old.id] = cluster[old.id].events()
+        await trio.sleep(3)
+        later = new.statistics().term
+
+        assert later > term
+        for name, stream in streams.items():
+            await cluster.crash(name)
+            heard = [event async for event in stream]
+            assert LeaderElected(leader=new.id, term=later) in heard
+            assert later in [it.term for it in heard if isinstance(it, RoleChanged)]
+            if name != old.id:
+                assert LeaderLost(leader=old.id, term=term) in heard
+
+
+@pytest.mark.accept("O-28")
 async def test_events_of_a_slow_listener_are_coalesced_and_counted(
     autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
