@@ -140,6 +140,20 @@ class SimulatedDisk:
         """
         self._crash_at = operation
 
+    def cut_power(self) -> None:
+        """Cut the power now: whatever is asked of this disk from here on raises `PowerCut`."""
+        self._off = True
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the power was cut."""
+        return self._off
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether something is still to go wrong."""
+        return bool(self._faults) or self._crash_at is not None
+
     def fail_at(
         self, kind: str, nth: int, code: int = errno.EIO, *, drop_pages: bool = False
     ) -> None:

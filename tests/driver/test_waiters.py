@@ -12,7 +12,7 @@ import trio
 from raftkit.driver.tokens import Session
 from raftkit.driver.waiters import Call, Waiters
 from raftkit.errors import DidNotHappen, NodeClosed, NoQuorum, OutcomeUnknown
-from raftkit.model import Index, Term
+from raftkit.model import Index, Kind, Term
 
 
 def call(number: int = 1, **facts: Any) -> Call:
@@ -236,4 +236,28 @@ async def test_the_end_of_a_node_resolves_everyone(sendings: int, error: type[Ex
     end: Callable[[], object] = lambda: waiters.fail_all(NodeClosed("bye"), "bye")  # noqa: E731
 
     assert isinstance(await ending(waiters, call(sendings=sendings), 1.0, end), error)
+    assert len(waiters) == 0
+
+
+@pytest.mark.parametrize("facts", [{"once": True}, {"kind": Kind.SESSION}])
+async def test_what_has_no_number_to_close_is_forgotten_when_nobody_waits(
+    autojump_clock: trio.testing.MockClock, facts: dict[str, Any]
+) -> None:
+    """A command without a session, or the registration of one: its answer may be lost for good."""
+    waiters = Waiters()
+    sent = call(**facts)
+    sent.count_sending(1)
+
+    assert isinstance(await ending(waiters, sent, 9.0, lambda: waiters.expire(9.1)), OutcomeUnknown)
+    assert len(waiters) == 0
+
+
+async def test_what_was_replaced_is_forgotten_when_nobody_waits() -> None:
+    waiters = Waiters()
+    left = call()
+    waiters.add(left, 1.0)
+    left.count_sending(1)
+    left.index, left.term = Index(5), Term(1)
+
+    assert waiters.take_lost(Index(5), Term(2)) == [left]
     assert len(waiters) == 0

@@ -1,0 +1,130 @@
+"""Which faults a full-stack world has, and how often: drawn anew for each seed.
+
+Law: a fault class is off in about half of the worlds, as in `world_swarm.py`, and for the same reason.
+"""
+
+from __future__ import annotations
+
+import random
+
+import attrs
+
+from raftkit.transports import Faults
+
+__all__ = ["FAULTS", "FullSwarm"]
+
+FAULTS = {
+    "crash": 0.3,
+    "crash_at": 0.3,
+    "power_failure": 0.06,
+    "io_error": 0.12,
+    "disk_full": 0.08,
+    "stall": 0.3,
+    "isolate_leader": 0.25,
+    "partition": 0.25,
+    "one_way": 0.2,
+    "partial": 0.2,
+    "clog": 0.3,
+    "close_links": 0.4,
+    "weather": 0.4,
+    "step_clock": 0.15,
+    "snapshot": 0.5,
+    "wipe": 0.04,
+    "rot": 0.06,
+}
+"How often each happens in a second where it is on. The names are methods of `FullNemesis`."
+
+
+@attrs.frozen(kw_only=True)
+class FullSwarm:
+    """The switches of one world. Times are in seconds, chances from 0 to 1."""
+
+    loss: float
+    "Most that the weather may lose."
+    duplication: float
+    "Most that it may send twice."
+    delay: float
+    "Most that a frame travels."
+    sync: float
+    "Mean time of a sync; 0 is done at once."
+    downtime: float
+    "Mean time from a crash to the next start."
+    faults: dict[str, float]
+    "How often each happens in a second."
+    pause: float
+    "Mean time between two calls of a client."
+    patience: float
+    "Mean time for which a call may last."
+    calls: dict[str, float]
+    "What clients do, by weight. The names are methods of `Client`."
+    heartbeat: float
+    "See `open_node`."
+    snapshot_entries: int
+    "See `open_node`."
+    session_idle: float
+    "See `open_node`; a short one makes sessions expire."
+    sessions_max: int
+    "See `open_node`."
+    drift: float
+    "Most by which a node's clocks are too fast or too slow."
+    segment_bytes: int
+    "See `open_storage`."
+    limits: dict[str, int]
+    "Fields of `Config`."
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> FullSwarm:
+        """The switches of one seed."""
+
+        def maybe(most: float) -> float:
+            """Off, or up to `most`; small values as likely as large ones."""
+            return 0.0 if rng.random() < 0.5 else most * rng.random() ** 2
+
+        intensity = rng.choice((0.5, 1.0, 2.0))
+        calls = {
+            "by_token": 3.0,
+            "plainly": 2.0,
+            "once": 1.0,
+            "many": 1.0,
+            "read": 3.0,
+            "peek": 1.0,
+        }
+        return cls(
+            loss=maybe(0.3),
+            duplication=maybe(0.5),
+            delay=rng.choice((0.0, 0.005, 0.05, 0.2)),
+            sync=rng.choice((0.0, 0.002, 0.02, 0.1)),
+            downtime=rng.choice((0.1, 1.0, 4.0)),
+            faults={
+                name: rate * intensity * (0.3 + rng.random())
+                for name, rate in FAULTS.items()
+                if rng.random() < 0.5
+            },
+            pause=rng.choice((0.05, 0.1, 0.5)),
+            patience=rng.choice((0.3, 1.0, 5.0)),
+            calls={name: weight for name, weight in calls.items() if rng.random() < 0.8}
+            or {"by_token": 1.0},
+            heartbeat=rng.choice((0.03, 0.05, 0.075)),
+            snapshot_entries=rng.choice((0, 3, 3, 10)),
+            session_idle=rng.choice((3600.0, 3600.0, 2.0)),
+            sessions_max=rng.choice((4096, 4096, 4)),
+            drift=maybe(0.01),
+            segment_bytes=rng.choice((2048, 8192, 65536)),
+            limits={
+                "append_bytes_max": rng.choice((1, 100, 256 * 1024)),
+                "inflight_messages_max": rng.choice((1, 3, 64)),
+                "uncommitted_bytes_max": rng.choice((400, 64 * 1024 * 1024)),
+                "apply_bytes_max": rng.choice((1, 4 * 1024 * 1024)),
+                "tail_bytes_max": rng.choice((0, 200, 64 * 1024 * 1024)),
+                "snapshot_chunk_bytes": rng.choice((64, 256 * 1024)),
+                "compaction_tail_entries": rng.choice((0, 0, 0, 5, 10_000)),
+            },
+        )
+
+    def weather(self, rng: random.Random) -> Faults:
+        """What happens to frames for a while."""
+        return Faults(
+            loss=self.loss * rng.random(),
+            duplication=self.duplication * rng.random(),
+            delay=(0.0, self.delay * rng.random()),
+        )

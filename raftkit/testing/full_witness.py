@@ -1,0 +1,54 @@
+"""What is seen of all servers of a full-stack world together: leaders, and snapshots at equal indexes.
+
+Law: it only listens.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from raftkit.messages import LeaderElected, SnapshotMeta
+from raftkit.model import Index, NodeId, Term
+from raftkit.testing.full_stage import Story
+from raftkit.testing.world_shadows import fail
+
+__all__ = ["Witness"]
+
+
+@attrs.define(eq=False)
+class Witness:
+    """Hears the events of every server."""
+
+    story: Story
+    leaders: dict[Term, NodeId] = attrs.field(init=False, factory=dict[Term, NodeId])
+    "Who led each term that had a leader."
+    snapshots: dict[Index, tuple[SnapshotMeta, NodeId]] = attrs.field(
+        init=False, factory=dict[Index, tuple[SnapshotMeta, NodeId]]
+    )
+    "The first snapshot that anyone took at an index, and who."
+    taken: int = attrs.field(init=False, default=0)
+    "Snapshots of nodes' own machines."
+    compared: int = attrs.field(init=False, default=0)
+    "Of these, such as another node had taken at the same index."
+    installed: int = attrs.field(init=False, default=0)
+    "Snapshots that a leader sent."
+
+    def elected(self, who: NodeId, event: LeaderElected) -> None:
+        """S1: a term has one leader, whoever says so."""
+        known = self.leaders.setdefault(event.term, event.leader)
+        if known == event.leader == who:
+            self.story.tell(f"{who} leads term {event.term}")
+        if known != event.leader:
+            fail(
+                "S1 OneLeader",
+                f"{who} takes {event.leader} for the leader of {event.term}, not {known}",
+            )
+
+    def took(self, who: NodeId, snapshot: SnapshotMeta) -> None:
+        """S23: snapshots at one index are the same, byte for byte, but for a collision of checksums."""
+        self.taken += 1
+        known, other = self.snapshots.setdefault(snapshot.index, (snapshot, who))
+        self.story.tell(f"{who} takes a snapshot at {snapshot.index}, {snapshot.size} bytes")
+        self.compared += other != who
+        if known != snapshot:
+            fail("S23 SnapshotsEqual", f"{who} took {snapshot}, but {other} {known}")

@@ -1,0 +1,112 @@
+"""What the apply task does when a snapshot comes in the place of entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+import pytest
+import trio
+import trio.testing
+
+from raftkit.driver.applying import Applying
+from raftkit.driver.replica import Replica
+from raftkit.driver.sessions import NONCE_BIT
+from raftkit.driver.waiters import Call, Waiters
+from raftkit.driver.watchdog import Watchdog
+from raftkit.errors import OutcomeUnknown
+from raftkit.membership import Configuration
+from raftkit.messages import Applied, SnapshotMeta, Unfit
+from raftkit.model import Index, Run, Term
+from tests.driver.replicas import configuration, full_replica
+from tests.statemachine.bank import Bank
+
+
+@attrs.define(eq=False)
+class Life:
+    """An apply task whose storage has one snapshot."""
+
+    stored: Replica[Bank]
+    waiters: Waiters = attrs.field(factory=Waiters)
+    reported: list[Applied | Unfit] = attrs.field(factory=list)
+    applying: Applying = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        replica = Replica(Bank)
+
+        async def newest() -> Iterable[bytes]:
+            return list(self.stored.snapshot())
+
+        self.applying = Applying(
+            replica=replica,
+            id="a",
+            waiters=self.waiters,
+            report=self.reported.append,
+            read_snapshot=newest,
+            watchdog=Watchdog(
+                id="a", limit_seconds=9.0, name=replica.name_of, publish=lambda _: None
+            ),
+            cut=lambda: None,
+        )
+
+
+def meta(index: int, of: Configuration) -> SnapshotMeta:
+    return SnapshotMeta(
+        index=Index(index),
+        term=Term(1),
+        configuration=of,
+        configuration_index=Index(1),
+        time_ns=0,
+        elapsed_ns=0,
+        size=0,
+        checksum=0,
+    )
+
+
+async def test_entries_that_a_newer_snapshot_overtook_are_passed_over() -> None:
+    """Storage knows its newest snapshot only: told of one, the task may find the next already there."""
+    life = Life(full_replica())
+    newest = life.stored.applied
+    entries = _noops(newest - 1, newest)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.applying.run)
+        life.applying.put(meta(newest - 2, configuration()), entries)
+        life.applying.put(meta(newest, configuration()))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert life.applying.applied == newest
+    assert life.applying.replica.digest() == life.stored.digest()
+
+
+def _noops(first: int, last: int) -> Run:
+    return Run(
+        first=Index(first),
+        term=Term(1),
+        time_ns=0,
+        elapsed_ns=0,
+        payloads=(b"",) * (last - first + 1),
+    )
+
+
+async def test_a_snapshot_does_not_say_whether_a_command_without_session_happened() -> None:
+    """Nobody remembers it, so nothing may be concluded from its not being there."""
+    life = Life(full_replica())
+    once = Call(session=NONCE_BIT | 1, number=1, payload=b"", once=True)
+    once.count_sending(1)
+    once.index, once.term = Index(life.stored.applied - 1), Term(1)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.applying.run)
+        life.waiters.add(once, 9.0)
+        nursery.start_soon(_install, life)
+        with pytest.raises(OutcomeUnknown):
+            await life.waiters.wait(once)
+        nursery.cancel_scope.cancel()
+
+    assert len(life.waiters) == 0
+
+
+async def _install(life: Life) -> None:
+    life.applying.put(meta(life.stored.applied, configuration()))

@@ -1,0 +1,123 @@
+"""The full-stack world sees what it is there for: each canary breaks one promise around a correct node.
+
+Each is given some seeds; the one that notices is printed (`pytest -s`), so that a harness which goes blind
+slowly is noticed too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from typing import Any
+from unittest.mock import patch
+
+import attrs
+import pytest
+import trio
+
+from raftkit import command
+from raftkit.driver.applying import Applying
+from raftkit.driver.replica import Replica
+from raftkit.driver.server import Server
+from raftkit.driver.tokens import Token
+from raftkit.model import Index, Run
+from raftkit.statemachine import StateMachine
+from raftkit.testing.append_lists import Outcome
+from raftkit.testing.full_clients import Client
+from raftkit.testing.full_workloads import AppendLists, Asked, ListsMachine
+from raftkit.testing.full_world import FullWorld, InvariantViolated
+from raftkit.testing.simulated_disk import _Node
+
+SEEDS = 40
+
+
+def first_violation(factory: Callable[[], StateMachine] = ListsMachine) -> str:
+    """Name of the first violation among some seeds."""
+    for seed in range(SEEDS):
+        try:
+            FullWorld(seed, workload=AppendLists(factory), seconds=6.0).run()
+        except InvariantViolated as violation:
+            print(f"noticed at seed {seed}: {violation.name}: {violation.detail:.100}")
+            return violation.name
+    return "none"
+
+
+@pytest.mark.slow
+def test_a_disk_whose_sync_does_nothing_is_noticed() -> None:
+    def forgetful(_: _Node) -> None:
+        """Answers, and that is all."""
+
+    with patch.object(_Node, "sync", forgetful):
+        assert first_violation() != "none"
+
+
+@pytest.mark.slow
+def test_reads_without_a_majority_are_noticed() -> None:
+    async def at_once(server: Server) -> Index:
+        await trio.lowlevel.checkpoint()
+        return server.applying.applied
+
+    with patch.object(Server, "wait_read_index", at_once):
+        assert first_violation() == "C1 STALE"
+
+
+@pytest.mark.slow
+def test_retries_without_a_session_are_noticed() -> None:
+    async def careless(client: Client, asked: Asked, token: Token) -> bool:
+        node = client._some_node()
+        if node is not None:
+            asked.outcome = Outcome.UNKNOWN
+            own = client.workload.command(asked.asked)
+            await client._wait([asked], lambda left: node.execute(own, timeout=left, session=None))
+        return asked.outcome is Outcome.OK
+
+    with patch.object(Client, "_send", careless):
+        assert first_violation() in {"C1 TWICE", "C1 HAPPENED"}
+
+
+@attrs.define
+class Dicing(ListsMachine):
+    """Puts a new value first now and then, and each replica for itself."""
+
+    @command
+    def append(self, key: str, value: int) -> int:
+        before = self.lists.get(key, ())
+        first = random.SystemRandom().random() < 0.2
+        self.lists[key] = (value, *before) if first else (*before, value)
+        return len(self.lists[key])
+
+
+@pytest.mark.slow
+def test_a_machine_that_throws_dice_is_noticed() -> None:
+    assert first_violation(Dicing) in {"S23 SnapshotsEqual", "C1 DIVERGED", "S11 StatesEqual"}
+
+
+@pytest.mark.slow
+def test_a_snapshot_that_forgets_a_list_is_noticed() -> None:
+    original = Replica.restore
+
+    def forgetful(replica: Replica[Any], chunks: Iterable[bytes]) -> None:
+        original(replica, chunks)
+        replica._host.machine.lists.pop("k", None)
+
+    with patch.object(Replica, "restore", forgetful):
+        assert first_violation() in {"C1 DIVERGED", "C1 LOST", "S23 SnapshotsEqual"}
+
+
+@pytest.mark.slow
+def test_an_entry_skipped_after_an_install_is_noticed() -> None:
+    installs: dict[int, int] = {}
+    original: Any = Applying._apply
+
+    async def skipping(applying: Applying, run: Run) -> None:
+        if installs.get(id(applying), 0) != applying.installs and run.first > applying.applied:
+            installs[id(applying)] = applying.installs
+            applying.replica.applied = run.first
+            if run.last == run.first:
+                applying._advance(first_of_term=False)
+                return
+            run = run.cut(Index(run.first + 1), run.last)
+        await original(applying, run)
+
+    with patch.object(Applying, "_apply", skipping):
+        assert first_violation() != "none"
