@@ -12,7 +12,7 @@ PYTHON ?=
 BIN := .venv/bin
 CLI := .venv/.stamp-cli
 DEV := .venv/.stamp-dev
-CODE := $(wildcard raftkit pytest_raftkit.py tests examples benchmarks)
+CODE := $(wildcard raftkit tests examples benchmarks)
 JOBS ?= 2
 
 DEMO_ARGS ?=

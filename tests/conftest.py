@@ -12,6 +12,8 @@ from collections.abc import Generator
 import pytest
 from hypothesis import settings
 
+pytest_plugins = ["raftkit.testing.plugin"]
+
 _TRUE = ("1", "true", "yes")
 
 

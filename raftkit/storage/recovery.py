@@ -1,4 +1,4 @@
-"""Opening a log: what a crash left is put right, what rotted is refused (DESIGN §4, RELIABILITY §4).
+"""Opening a log: what a crash left is put right, what rotted is refused.
 
 Laws: a bad record is *torn* only if nothing proves that it was once durable and its bytes look like those of
 an interrupted write: it is cut off, and the cut is synced before anything is accepted. Everything else is

@@ -2,11 +2,13 @@
 
 `local_cluster` runs a whole group in one process, with real drivers and files, to crash, restart and
 partition. `applying` lends a machine its `ctx`, for unit tests of commands without any node.
+`raftkit.testing.machine_conformance` checks a machine with generated logs, and `raftkit.testing.rules`
+compares it in a played group with a model (`docs/testing-your-machine.md`).
 `raftkit.testing.scenario` plays stories about a few cores that are written as text (`docs/scenarios.md`).
 `raftkit.testing.append_lists` and `raftkit.testing.linearizability` judge what clients were told.
 
-Nothing here needs pytest or Hypothesis; `raftkit.testing.strategies` needs the extra `testing`, and is
-imported by its own name.
+Nothing imported here needs pytest or Hypothesis. `machine_conformance`, `rules` and `strategies` need the
+extra `testing`, `plugin` needs pytest, and all are imported by their own names.
 """
 
 from raftkit.testing.applying import applying

@@ -1,4 +1,6 @@
-"""Hypothesis strategies for everything that is written to wires and disks.
+"""Hypothesis strategies for everything that is written to wires and disks, and for what users write.
+
+`commands(Counter)` draws commands of a machine; the others draw what raftkit itself sends and stores.
 
 Law: what these make is well formed, with numbers up to the bounds of the formats; whoever wants
 malformed values spoils them.
@@ -39,23 +41,19 @@ from raftkit.messages import (
     VoteRequest,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
-
-try:
-    from hypothesis import strategies as st
-except ModuleNotFoundError as error:
-    raise ModuleNotFoundError(
-        "raftkit.testing.strategies needs Hypothesis: pip install 'raftkit-trio[testing]'",
-        name=error.name,
-    ) from error
+from raftkit.testing.machine_strategies import commands, queries
+from raftkit.testing.with_hypothesis import st
 
 __all__ = [
     "append_entries",
+    "commands",
     "configurations",
     "driver_messages",
     "founding_records",
     "frames",
     "identities",
     "messages",
+    "queries",
     "runs",
     "scopes",
     "snapshot_metas",

@@ -1,4 +1,4 @@
-"""TCP between nodes: one connection a pair, dialled again when it is lost, in the clear (§5 of the design).
+"""TCP between nodes: one connection a pair, dialled again when it is lost, in the clear.
 
 Laws: a connection is nobody's until a hello named its sender, within `HELLO_SECONDS`; after that only
 this sender is heard on it. There is one link to a peer: the newest, but for two that dial each other at

@@ -15,7 +15,22 @@ from tests.house.source import PACKAGE, ROOT, modules
 
 # Modules that need an extra; each says so in one line when it is missing.
 NEEDS_CLI = ("raftkit.__main__", "raftkit.cli")
-NEEDS_TESTING = ("raftkit.testing.strategies", "raftkit.testing.plugin")
+NEEDS_TESTING = tuple(
+    f"raftkit.testing.{name}"
+    for name in (
+        "machine_conformance",
+        "machine_determinism",
+        "machine_exploring",
+        "machine_golden",
+        "machine_rejections",
+        "machine_snapshots",
+        "machine_strategies",
+        "plugin",
+        "rules",
+        "strategies",
+        "with_hypothesis",
+    )
+)
 
 REFUSE = """
 import sys

@@ -221,6 +221,7 @@ async def test_after_a_link_attempts_begin_soon_again(ticking_clock: MockClock) 
             assert trio.current_time() - lost < 0.5
 
 
+@pytest.mark.accept("U-57")
 async def test_an_hour_without_a_peer_is_one_report_and_an_attempt_every_second_or_two(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
