@@ -160,7 +160,7 @@ class SimulatedDisk:
         """Make the `nth` operation of `kind` from now on (from 0) fail, once.
 
         Kinds: write, read, sync, truncate, create, rename, remove, sync_directory. A failing write leaves
-        its first half, as a short write does.
+        its first half, as a short write does, cut where a sector may tear.
         """
         at = self._counts.get(kind, 0) + nth
         self._faults[kind, at] = _Fault(code, drop_pages)
@@ -345,6 +345,11 @@ def _apply(names: dict[str, _Node], change: tuple[str, str, _Node | None]) -> No
         names[new] = names.pop(old)
 
 
+def _short(offset: int, data: bytes, size: int) -> bytes:
+    """The first `size` bytes of what is written at `offset`, or a few fewer: to where a sector may tear."""
+    return data[: max(0, (offset + size) // _TEAR_BYTES * _TEAR_BYTES - offset)]
+
+
 @final
 class _File:
     """One open file. Implements `DiskFile`."""
@@ -358,9 +363,9 @@ class _File:
         more = max(0, offset + len(data) - len(self._node.content))
         room = self._disk.room(more)
         if self._disk.fault("write") is not None:
-            self._node.write(offset, data[: len(data) // 2])
+            self._node.write(offset, _short(offset, data, len(data) // 2))
         elif room < more:
-            self._node.write(offset, data[: len(data) - more + room])
+            self._node.write(offset, _short(offset, data, len(data) - more + room))
             self._full()
         what = f"{self._name} {offset}+{len(data)}"
         self._disk.begin("write", what, effect=lambda: self._write(offset, data))

@@ -9,7 +9,7 @@ import pytest
 
 from raftkit.errors import StorageError
 from raftkit.messages import Write
-from raftkit.model import Index, Term
+from raftkit.model import Identity, Index, Term
 from raftkit.storage import FileStorage
 from raftkit.testing.simulated_disk import SimulatedDisk
 from raftkit.testing.storage_conformance import a_run
@@ -72,6 +72,18 @@ def test_sync_that_fails_and_then_succeeds_acknowledges_nothing() -> None:
     with pytest.raises(StorageError):
         storage.read(Index(1), 1)
     assert state_of(open_small(disk.crash())) == before
+
+
+@pytest.mark.parametrize("name", ["", "v", "v" * 20])
+def test_write_that_failed_half_way_is_cut_off_at_the_next_start(name: str) -> None:
+    """Wherever its half ends: within the header's last word, right behind the header, in the body."""
+    disk, storage, script = begun("append")
+    disk.fail_at("write", 0)
+    vote = Identity(id=name, incarnation=0) if name else None
+    with pytest.raises(StorageError, match="Input/output error"):
+        storage.perform([Write(sequence=99, hard_state=(Term(9), vote))])
+
+    assert state_of(open_small(disk.kill())) == script.state
 
 
 @pytest.mark.parametrize("kind", ["write", "sync", "create", "rename", "sync_directory", "read"])
