@@ -26,7 +26,7 @@ __all__ = ["Outbox"]
 
 @attrs.define(kw_only=True)
 class Outbox:
-    """Collected during one step, taken at its end."""
+    """Collected during one step, taken and cleared at its end: one a server, as new ones cost more."""
 
     sends: list[Send] = attrs.field(factory=list[Send])
     "In order."
@@ -55,8 +55,11 @@ class Outbox:
     ) -> tuple[tuple[Send, ...], tuple[Send, ...]]:
         """What may leave at once, and what only after the writes issued so far (`DURABLE_BEFORE`).
 
-        Acknowledgements are composed from what is durable already, so they wait for their term at most.
+        Acknowledgements are composed from what is durable already, so they wait for their term at most. A
+        durable vote is one of a durable term, and nothing has to wait: as in most steps.
         """
+        if vote_durable or not self.sends:
+            return tuple(self.sends), ()
         ready = {
             Durable.NOTHING: True,
             Durable.TERM: term_durable,
@@ -66,3 +69,12 @@ class Outbox:
         now = tuple(it for it in self.sends if ready[DURABLE_BEFORE[type(it.message)]])
         later = tuple(it for it in self.sends if not ready[DURABLE_BEFORE[type(it.message)]])
         return now, later
+
+    def clear(self) -> None:
+        """All of it was taken."""
+        self.sends.clear()
+        self.fetches.clear()
+        self.snapshot_reads.clear()
+        self.chunk = self.compact_to = self.install = None
+        self.answers.clear()
+        self.events.clear()

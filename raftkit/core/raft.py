@@ -16,7 +16,6 @@ from raftkit.config import Config
 from raftkit.core import contact, election, invariants, reads, replication, snapshots
 from raftkit.core.durability import Durability
 from raftkit.core.log import Log
-from raftkit.core.outbox import Outbox
 from raftkit.core.stamps import elapsed_at
 from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, Role, State
 from raftkit.errors import LocalProtocolError
@@ -369,8 +368,8 @@ def _effects(state: State) -> Effects:
     )
     apply = _release(state)
     state.log.evict(state.config.tail_bytes_max, state.applied_index)
-    out, state.out = state.out, Outbox()
-    return Effects(
+    out = state.out
+    effects = Effects(
         send_now=send_now,
         persist=write,
         send_after_persist=send_after_persist,
@@ -381,6 +380,8 @@ def _effects(state: State) -> Effects:
         answer=tuple(out.answers),
         events=tuple(out.events),
     )
+    out.clear()
+    return effects
 
 
 def _acknowledge(state: State) -> None:
@@ -500,6 +501,6 @@ def _start(config: Config, persistent: PersistentState, rng: random.Random) -> S
     state.configurations = [
         it for position, it in enumerate(state.configurations) if position == 0 or it[0] > start
     ]
-    state.out = Outbox()
+    state.out.clear()
     state.restart_election_timer()
     return state
