@@ -249,7 +249,8 @@ class State:
     @property
     def others(self) -> tuple[NodeId, ...]:
         """All other members, in the order of their ids."""
-        return tuple(m.id for m in self.configuration.members if m.id != self.identity.id)
+        me = self.identity.id
+        return tuple([m.id for m in self.configuration.members if m.id != me])
 
     @property
     def other_voters(self) -> tuple[NodeId, ...]:
