@@ -108,7 +108,7 @@ def announce_commit(state: State, leader: Leader) -> bool:
     return _tell_commit(
         state,
         leader,
-        lambda progress: progress.told_commit < min(progress.awaits, state.commit_index),
+        lambda progress: progress.awaits > progress.told_commit < state.commit_index,
     )
 
 

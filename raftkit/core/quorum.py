@@ -33,19 +33,19 @@ def committed(configuration: Configuration, match: Callable[[NodeId], Index]) ->
     factor = configuration.settings.replication_factor
     return Index(
         min(
-            _nth(half, match, max(majority(len(half)), min(factor, len(half))))
-            for half in configuration.halves
+            [
+                _nth(half, match, max(majority(len(half)), min(factor, len(half))))
+                for half in configuration.halves
+            ]
         )
     )
 
 
 def confirmed(configuration: Configuration, answered: Callable[[NodeId], int]) -> int:
     """The highest number that a quorum has answered, or gone beyond: of rounds (§6.4), of ticks."""
-    return min(_nth(half, answered, majority(len(half))) for half in configuration.halves)
+    return min([_nth(half, answered, majority(len(half))) for half in configuration.halves])
 
 
 def _nth(half: tuple[NodeId, ...], value: Callable[[NodeId], int], count: int) -> int:
     """The highest number that `count` of these voters have reached."""
-    values = [value(voter) for voter in half]
-    values.sort()
-    return values[-count]
+    return sorted(map(value, half))[-count]

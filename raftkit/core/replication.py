@@ -209,7 +209,7 @@ def feed_followers(state: State, leader: Leader) -> bool:
     asked = False
     for peer, progress in leader.progress.items():
         _choose_mode(state, progress)
-        asked |= _ask(state, peer, progress)
+        asked |= progress.doubted and _ask(state, peer, progress)
         while _has_room(state, progress):
             at = progress.next_index
             if at not in batches:
@@ -231,8 +231,8 @@ def _ask(state: State, peer: NodeId, progress: Progress) -> bool:
 
     If it has, it is only not durable there yet, and would drop what is sent again.
     """
-    doubted, progress.doubted = progress.doubted, False
-    if not doubted or isinstance(progress.mode, Snapshotting):
+    progress.doubted = False
+    if isinstance(progress.mode, Snapshotting):
         return False
     question = _message(state, progress.next_index, ())
     state.out.send(question, peer)
@@ -262,11 +262,11 @@ def _has_room(state: State, progress: Progress) -> bool:
     match progress.mode:
         case Probing(sent=sent):
             return sent is None
-        case Streaming(in_flight=in_flight, bytes_in_flight=size):
+        case Streaming() as mode:
             return (
                 progress.next_index <= state.log.last_index
-                and len(in_flight) < min(progress.window, state.config.inflight_messages_max)
-                and (not in_flight or size < state.config.inflight_bytes_max)
+                and len(mode.in_flight) < min(progress.window, state.config.inflight_messages_max)
+                and (not mode.in_flight or mode.bytes_in_flight < state.config.inflight_bytes_max)
             )
         case _:
             return False  # it gets a snapshot first
