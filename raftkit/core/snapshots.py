@@ -3,6 +3,8 @@
 Laws: one chunk is under way to a follower at a time. A chunk is acknowledged when it is written; the
 last one when the whole file is durable under its name. A snapshot is taken over only if every byte is
 there, and only if it is ahead of what is committed here: then nothing of the old log is worth keeping.
+What was received of a snapshot outlives its leader: the next one goes on there if it offers the very same,
+by index, term, size and checksum. Should two files agree in all that and differ, their mixture would not.
 """
 
 from __future__ import annotations
@@ -154,7 +156,7 @@ def on_snapshot_chunk(state: State, sender: Identity, message: SnapshotChunk) ->
 
 
 def _reception(state: State, message: SnapshotChunk) -> Reception:
-    """What has been received of this very snapshot; anew if it is another."""
+    """What has been received of this very snapshot, whoever sent it; anew if it is another."""
     current = state.reception
     if current is None or current.snapshot != message.snapshot:
         current = state.reception = Reception(snapshot=message.snapshot)

@@ -153,7 +153,7 @@ TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
 
 @attrs.define(kw_only=True)
 class Reception:
-    """A snapshot that is being received from this term's leader; it ends with the term."""
+    """A snapshot that is being received, of whichever leaders offer this very one."""
 
     snapshot: SnapshotMeta
     "Which one."
@@ -314,7 +314,6 @@ class State:
         self.current_term = term
         self.voted_for = vote
         self.verified_index = self.commit_index  # nothing is proven of this term's leader yet
-        self.reception = None
 
     def follow(self, leader: Identity) -> bool:
         """A leader of `current_term` spoke. False, and nothing done, if that cannot be (§3.4)."""

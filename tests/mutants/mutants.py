@@ -404,6 +404,22 @@ MUTANTS = (
         "if reception is not None and 0 < reception.write:",
         _SCRIPTED,
     ),
+    Mutant(
+        "reception-ends-with-its-term",
+        "§5.3 what was received outlives its leader (F10)",
+        "state.py",
+        "        self.verified_index = self.commit_index  # nothing is proven of this term's leader yet\n",
+        "        self.verified_index = self.commit_index\n        self.reception = None\n",
+        _SCRIPTED,
+    ),
+    Mutant(
+        "snapshots-of-one-index-mixed",
+        "§5.3 snapshots of one index need not be the same bytes (F10)",
+        "snapshots.py",
+        "if current is None or current.snapshot != message.snapshot:",
+        "if current is None or current.snapshot.index != message.snapshot.index:",
+        _PAPER,
+    ),
     # ── who is fit to lead ──
     Mutant(
         "unfit-server-campaigns",

@@ -287,27 +287,67 @@ def test_streams_of_two_snapshots_do_not_mix() -> None:
     assert taken.persist.chunk == SnapshotWrite(snapshot=newer, offset=0, data=b"0123")
 
 
-def test_streams_of_two_leaders_do_not_mix() -> None:
-    """§5.3: snapshots at one index need not be the same bytes, so a new leader begins anew (F10)."""
+@pytest.mark.accept("U-51")
+def test_next_leader_goes_on_with_the_same_snapshot() -> None:
+    """§5.3: servers cut snapshots at the same entries, so the same snapshot is the same bytes."""
     a = behind()
     a.receive("b", chunk(0))
     a.persist()
 
-    effects = a.receive("c", chunk(4, term=4))
+    first = a.receive("c", chunk(0, term=4))
+    a.persist()
+    a.receive("c", chunk(4, 6, term=4))
+    last = a.persist()
+
+    message = SnapshotReply(term=Term(4), index=Index(5), offset=4, installed=False)
+    assert messages_to("c", first) == [message]
+    assert last.install == SNAPSHOT
+
+
+@pytest.mark.parametrize("other", [DATA[::-1], DATA[:9]], ids=["checksum", "size"])
+def test_streams_of_two_leaders_do_not_mix(other: bytes) -> None:
+    """§5.3: snapshots at one index need not be the same bytes; with others a new leader begins anew (F10)."""
+    a = behind()
+    a.receive("b", chunk(0))
+    a.persist()
+    a.receive("c", heartbeat(4))
+    a.persist()
+
+    of_c = snapshot_of(other, index=5, term=2)
+    effects = a.receive("c", chunk(4, of=of_c, term=4))
 
     message = SnapshotReply(term=Term(4), index=Index(5), offset=0, installed=False)
     assert messages_to("c", effects) == [message]
 
 
-def test_write_of_a_deposed_leaders_chunk_is_not_answered() -> None:
-    """§5.3: its sender leads no more, and the next leader begins anew."""
+def test_chunk_of_a_deposed_leader_is_told_to_the_next() -> None:
+    """§5.3: what is written when another leads is what that one may go on from."""
     a = behind()
     a.receive("b", chunk(0))
     a.receive("c", heartbeat(4))
 
     a.persist_all()
 
-    assert not [send for send in a.sent if isinstance(send.message, SnapshotReply)]
+    told = [send for send in a.sent if isinstance(send.message, SnapshotReply)]
+    message = SnapshotReply(term=Term(4), index=Index(5), offset=4, installed=False)
+    assert told == [Send(targets=("c",), message=message)]
+
+
+def test_mixture_of_two_snapshots_that_look_alike_is_not_taken_over() -> None:
+    """§5.3: the whole has a checksum, whoever sent its parts; from a wrong one we begin anew (F10)."""
+    a = behind()
+    a.receive("b", attrs.evolve(chunk(0), data=b"wron"))
+    a.persist()
+    a.receive("c", heartbeat(4))
+    a.persist()
+
+    wrong = a.receive("c", chunk(4, 6, term=4))
+    right = a.receive("c", chunk(0, 10, term=4))
+
+    assert [type(it) for it in wrong.events] == [PeerMisbehaved]
+    assert wrong.persist is None
+    assert right.persist is not None
+    assert a.persist().install == SNAPSHOT
 
 
 def test_chunk_written_after_its_leader_was_lost_is_answered_to_nobody() -> None:
@@ -324,7 +364,7 @@ def test_chunk_written_after_its_leader_was_lost_is_answered_to_nobody() -> None
 
 
 def test_candidate_does_not_answer_for_what_it_received_before() -> None:
-    """§5.3: who campaigns has left the leader that sent the snapshot, and its term."""
+    """§5.3: who campaigns has no leader to answer; the next one learns when it asks."""
     a = behind()
     a.receive("b", chunk(0))
     a.stand()
