@@ -81,7 +81,10 @@ class Storage(Protocol):
         ...
 
     def read_snapshot(self, snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
-        """A part of that snapshot's file; None if it is gone."""
+        """A part of that snapshot's file; None if it is gone.
+
+        The one asked for last stays while the log reaches back to it, however many newer ones there are.
+        """
         ...
 
     def open_snapshot(self) -> Iterator[bytes]:

@@ -49,6 +49,7 @@ class MemoryStorage:
         self._image = _Image(record=IdentityRecord(identity=identity, boot=0, nonce=0))
         self._received = bytearray()
         self._receiving: SnapshotMeta | None = None
+        self._sent: tuple[SnapshotMeta, bytes] | None = None
         self._entropy = entropy
         self._closed = False
         self._begin_boot()
@@ -60,6 +61,7 @@ class MemoryStorage:
         again._image = self._image
         again._received = bytearray()
         again._receiving = None
+        again._sent = None
         again._entropy = self._entropy
         again._closed = False
         again._begin_boot()
@@ -142,9 +144,11 @@ class MemoryStorage:
     def read_snapshot(self, snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
         """A part of that snapshot; None if it is gone."""
         image = self._born()
-        if image.state.snapshot != snapshot:
+        if image.state.snapshot == snapshot:
+            self._sent = snapshot, image.snapshot
+        if self._sent is None or self._sent[0] != snapshot:
             return None
-        return image.snapshot[offset : offset + bytes_max]
+        return self._sent[1][offset : offset + bytes_max]
 
     def open_snapshot(self) -> Iterator[bytes]:
         """The newest snapshot's content."""
@@ -223,10 +227,15 @@ class MemoryStorage:
         self._image.state = attrs.evolve(
             self._image.state, base_index=chunk.snapshot.index, base_term=chunk.snapshot.term
         )
+        self._forget_sent(chunk.snapshot.index)
 
     def _keep(self, meta: SnapshotMeta, data: bytes) -> None:
         self._image.snapshot = data
         self._image.state = attrs.evolve(self._image.state, snapshot=meta)
+
+    def _forget_sent(self, base: Index) -> None:
+        if self._sent is not None and self._sent[0].index < base:
+            self._sent = None
 
     def _truncate(self, first: Index) -> None:
         image = self._image
@@ -246,3 +255,4 @@ class MemoryStorage:
             if run.last > index
         ]
         image.state = attrs.evolve(image.state, base_index=index, base_term=term)
+        self._forget_sent(index)

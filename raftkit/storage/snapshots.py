@@ -1,8 +1,9 @@
 """Snapshots: one file each, made under another name and renamed when it is whole and synced (§5).
 
 Laws: a file under a snapshot's name was whole and durable once. The one before is kept as long as the log
-reaches back to it. A received snapshot that the log does not join is what a crash left between its rename
-and the log's RESET record: it was never acknowledged, and is passed over.
+reaches back to it, and so is the one last read from: it may be on its way to a follower. A received
+snapshot that the log does not join is what a crash left between its rename and the log's RESET record: it
+was never acknowledged, and is passed over.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ MAGIC = b"raftsnap"
 PIECE_BYTES = 1024 * 1024
 "Content is read and checked in pieces of this size."
 KEPT = 2
-"Snapshots kept, as long as the log reaches back to them."
+"Newest snapshots kept, as long as the log reaches back to them."
 _SUFFIX = ".snapshot"
 _RECEIVED, _OWN = "received.partial", "own.partial"
 
@@ -142,6 +143,8 @@ class Snapshots:
     _scope: Scope
     _files: list[SnapshotFile] = attrs.field(factory=list[SnapshotFile])
     _received: PartialSnapshot | None = None
+    _sent: SnapshotMeta | None = None
+    "The one last read from."
 
     @property
     def newest(self) -> SnapshotMeta | None:
@@ -211,6 +214,7 @@ class Snapshots:
         """A part of `snapshot`; None if it is gone."""
         for each in self._files:
             if each.meta == snapshot:
+                self._sent = snapshot
                 return each.read(offset, bytes_max)
         return None
 
@@ -261,8 +265,12 @@ class Snapshots:
         self._disk.remove(_OWN)
 
     def remove_old(self, base: Index) -> None:
-        """Remove all but the newest that the log, which begins after `base`, still reaches back to."""
-        kept = [each for each in self._files if each.meta.index >= base][-KEPT:]
+        """Remove what nobody will ask for any more: the log begins after `base`.
+
+        Of those that it reaches back to, the newest stay, and the one last read from.
+        """
+        reached = [each for each in self._files if each.meta.index >= base]
+        kept = [it for it in reached[:-KEPT] if it.meta == self._sent] + reached[-KEPT:]
         kept = kept or self._files[-1:]
         for each in self._files:
             if each not in kept:

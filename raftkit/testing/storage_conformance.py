@@ -278,6 +278,22 @@ class StorageConformance:
 
         _raises(StorageError, lambda: storage.perform([write]))
 
+    def test_snapshot_that_is_read_stays_while_the_log_reaches_back_to_it(self) -> None:
+        """However many newer ones there are: it is on its way to somebody."""
+        storage = self._founded()
+        entries = a_run(2, 1, b"a", b"b", b"c", b"d")
+        storage.perform([Write(sequence=1, runs=(entries,))])
+        read = own_snapshot(storage, 2, [b"read"])
+        assert storage.read_snapshot(read, 0, 2) == b"re"
+        for index in (3, 4, 5):
+            own_snapshot(storage, index, [b"newer"])
+        assert storage.read_snapshot(read, 2, 2) == b"ad"
+        storage.perform([Write(sequence=2, compact_to=Index(2))])
+        assert storage.read_snapshot(read, 2, 2) == b"ad"
+        storage.perform([Write(sequence=3, compact_to=Index(3))])
+
+        assert storage.read_snapshot(read, 0, 2) is None
+
     def test_snapshot_that_was_replaced_is_gone(self) -> None:
         """Who was reading it is told, by None."""
         storage = self._founded()

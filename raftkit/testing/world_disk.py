@@ -134,6 +134,8 @@ class WorldDisk:
     "The newest whole snapshot."
     snapshot_data: bytes = b""
     "Its file."
+    sent: tuple[SnapshotMeta, bytes] | None = None
+    "The snapshot last read from, and its file, which stays while the log reaches back to it."
     receiving: SnapshotMeta | None = None
     "The snapshot whose parts are being written."
     received: bytes = b""
@@ -167,7 +169,7 @@ class WorldDisk:
             self._perform(torn)
             survived.append(torn)
         self.queue.clear()
-        self.receiving, self.received = None, b""
+        self.receiving, self.received, self.sent = None, b"", None
         return survived
 
     def take_snapshot(self, snapshot: SnapshotMeta, data: bytes) -> None:
@@ -176,9 +178,11 @@ class WorldDisk:
 
     def read_snapshot(self, snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
         """A part of that snapshot's file; None if a newer one has taken its place."""
-        if snapshot != self.snapshot:
+        if snapshot == self.snapshot:
+            self.sent = snapshot, self.snapshot_data
+        if self.sent is None or self.sent[0] != snapshot or snapshot.index < self.log.base_index:
             return None
-        return self.snapshot_data[offset : offset + bytes_max]
+        return self.sent[1][offset : offset + bytes_max]
 
     def recover(self) -> PersistentState:
         """What storage finds on opening."""

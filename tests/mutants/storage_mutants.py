@@ -177,6 +177,14 @@ STORAGE_MUTANTS = (
     ),
     # ── segments and snapshots ──
     _mistake(
+        "snapshot-under-way-is-removed",
+        "a snapshot stays while it is sent and the log reaches back to it (F8)",
+        "snapshots.py",
+        "kept = [it for it in reached[:-KEPT] if it.meta == self._sent] + reached[-KEPT:]",
+        "kept = reached[-KEPT:]",
+        "tests/storage/test_conformance.py",
+    ),
+    _mistake(
         "hard-state-is-not-repeated",
         "each segment says term and vote, so that older ones can go",
         "log.py",
