@@ -70,6 +70,8 @@ class Config:
     "Bytes of one SnapshotChunk."
     compaction_tail_entries: int = 10_000
     "Entries before a snapshot that stay in the log for followers slightly behind."
+    compaction_wait_bytes: int = 64 * 1024 * 1024
+    "While the log waits for who is sent a snapshot, so much may be written, or the snapshot's size if more."
     clock_step_max_ms: int = 10_000
     "A wall clock that steps further than this against the monotonic clock is not followed."
     paranoid: bool = True

@@ -51,6 +51,8 @@ def on_heartbeat_reply(state: State, sender: Identity, message: HeartbeatReply) 
         hear_clock(state, state.role, sender.id, message.wall_ns)
         progress.round = message.round
     progress.acknowledge(message.index, state.now)
+    if progress.match_index >= state.commit_index:
+        progress.catching_up = None
     progress.revive(message.index, state.now, state.config.ticks(state.config.retry_ms))
 
 

@@ -41,6 +41,8 @@ class Log:
     "Those terms, ascending."
     tail_bytes: int = 0
     "Payload bytes of `_runs`."
+    written_bytes: int = 0
+    "Payload bytes of all that was ever appended, since the start; never decreases."
 
     @property
     def first_held(self) -> Index:
@@ -106,7 +108,9 @@ class Log:
         if not self._term_values or run.term != self._term_values[-1]:
             self._term_firsts.append(run.first)
             self._term_values.append(run.term)
-        self.tail_bytes += run.size
+        size = run.size
+        self.tail_bytes += size
+        self.written_bytes += size
         self.last_index = run.last
 
     def truncate(self, first: Index) -> None:

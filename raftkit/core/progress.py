@@ -15,7 +15,7 @@ import attrs
 from raftkit.messages import SnapshotMeta
 from raftkit.model import Index
 
-__all__ = ["Mode", "Probing", "Progress", "Snapshotting", "Streaming"]
+__all__ = ["CatchingUp", "Mode", "Probing", "Progress", "Snapshotting", "Streaming"]
 
 
 @attrs.define(kw_only=True)
@@ -68,6 +68,16 @@ class Snapshotting:
         self.offset, self.asked, self.moved_at = offset, False, now
 
 
+@attrs.frozen(kw_only=True)
+class CatchingUp:
+    """Why the log waits for a follower: it was sent a snapshot, and has not all that followed (§5.3)."""
+
+    snapshot: SnapshotMeta
+    "The last that it was sent."
+    written_bytes: int
+    "`Log.written_bytes` when somebody was first sent this one: the log waits for a bounded while."
+
+
 Mode = Probing | Streaming | Snapshotting
 _PAUSE_MAX = 5
 "A chunk is given at most so many retry pauses: what took longest may have been a broken link."
@@ -83,6 +93,8 @@ class Progress:
     "The next entry to send."
     mode: Mode = attrs.field(factory=Probing)
     "How it is fed."
+    catching_up: CatchingUp | None = None
+    "Set from when it is sent a snapshot until it has all that is committed."
     window: int
     "Messages that may be in flight, if fewer than configured: what comes out of order is sent in vain."
     heard_at: int
@@ -132,6 +144,21 @@ class Progress:
         self.next_index = next_index
         self.mode = Probing()
         self.moved_at = now
+
+    def send_snapshot(self, it: CatchingUp, now: int) -> None:
+        """Its next entry is compacted: begin to send it a snapshot."""
+        self.mode = Snapshotting(snapshot=it.snapshot, moved_at=now)
+        self.moved_at = now
+        self.catching_up = it
+
+    @property
+    def needs_after(self) -> Index:
+        """What it will be sent next comes after this index."""
+        match self.mode:
+            case Snapshotting(snapshot=snapshot):
+                return snapshot.index
+            case _:
+                return self.match_index
 
     def revive(self, index: Index, now: int, retry_ticks: int) -> None:
         """The follower answers, so what stood still for `retry_ticks` was lost, or is not durable there yet.

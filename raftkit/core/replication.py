@@ -247,14 +247,11 @@ def _choose_mode(state: State, progress: Progress) -> None:
     if not isinstance(progress.mode, Snapshotting):
         if progress.next_index > state.log.base_index:
             return
-        assert state.snapshot is not None, "what is compacted is in a snapshot"
-        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)
-        progress.moved_at = state.now
+        state.send_snapshot(progress)
     elif progress.match_index >= state.log.base_index:
         progress.probe(Index(progress.match_index + 1), state.now)
     elif progress.mode.snapshot.index <= progress.match_index:
-        assert state.snapshot is not None
-        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)
+        state.send_snapshot(progress)
 
 
 def _has_room(state: State, progress: Progress) -> bool:

@@ -37,7 +37,11 @@ __all__ = [
 
 
 def on_snapshot_taken(state: State, taken: SnapshotTaken) -> None:
-    """The machine's state is in a durable file: compact the log, but for a tail for those behind."""
+    """The machine's state is in a durable file: compact the log, but for a tail for those behind.
+
+    Compaction waits for followers that catch up after a snapshot. Else they would need the next one when
+    they have this one, and so for ever where snapshots are cut faster than they are sent (§5.3).
+    """
     snapshot = taken.snapshot
     if state.snapshot is not None and snapshot.index <= state.snapshot.index:
         return  # a leader's snapshot, installed meanwhile, reaches further
@@ -47,7 +51,8 @@ def on_snapshot_taken(state: State, taken: SnapshotTaken) -> None:
         (snapshot.configuration_index, snapshot.configuration),
         *((index, it) for index, it in state.configurations if index > snapshot.index),
     ]
-    compact_to = Index(snapshot.index - state.config.compaction_tail_entries)
+    tail = Index(snapshot.index - state.config.compaction_tail_entries)
+    compact_to = min([tail, *(progress.needs_after for progress, _ in state.waited_for())])
     if compact_to > state.log.base_index:
         state.log.compact(compact_to)
         state.out.compact_to = compact_to
@@ -87,8 +92,7 @@ def on_snapshot_read(state: State, read: SnapshotRead) -> None:
         return
     if read.data is None:
         # A newer one has taken its place on disk.
-        assert state.snapshot is not None
-        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)
+        state.send_snapshot(progress, gone=request.snapshot)
     elif mode.offset == request.offset:
         progress.moved_at = state.now
         state.out.send(

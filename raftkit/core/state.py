@@ -16,7 +16,7 @@ from raftkit.core import quorum
 from raftkit.core.durability import Durability
 from raftkit.core.log import Log
 from raftkit.core.outbox import Outbox
-from raftkit.core.progress import Progress
+from raftkit.core.progress import CatchingUp, Progress, Snapshotting
 from raftkit.membership import Configuration, Role as MemberRole
 from raftkit.messages import (
     ConfigurationChanged,
@@ -146,6 +146,10 @@ TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
     }
 )
 "Figure 3.3, with pre-vote between follower and candidate."
+
+
+WAIT_TIMEOUTS = 20
+"Election timeouts for which the log is kept for a follower that is silent amid a snapshot."
 
 
 # ── state ────────────────────────────────────────────────────────────────────────────────────────────
@@ -335,6 +339,39 @@ class State:
         if isinstance(self.role, Leader) and self.configuration.knows(peer):
             return self.role.progress.get(peer.id)
         return None
+
+    def send_snapshot(self, progress: Progress, *, gone: SnapshotMeta | None = None) -> None:
+        """Begin to send a follower what another one is getting just now, or else the newest snapshot.
+
+        So all share one file, which stays on disk for as long as the log reaches back to it; not `gone`.
+        """
+        assert self.snapshot is not None, "what is compacted is in a snapshot"
+        shared = [
+            it
+            for other, it in self.waited_for()
+            if isinstance(other.mode, Snapshotting) and it.snapshot != gone
+        ]
+        newest = CatchingUp(snapshot=self.snapshot, written_bytes=self.log.written_bytes)
+        progress.send_snapshot(next(iter(shared), newest), self.now)
+
+    def waited_for(self) -> list[tuple[Progress, CatchingUp]]:
+        """Followers of this leader that catch up after a snapshot, and for which the log is kept so far.
+
+        Not for one that fell silent; nor when as much was written meanwhile as the snapshot has bytes:
+        a link that is slower than the writers could not carry the log either.
+        """
+        if not isinstance(self.role, Leader):
+            return []
+        silent = self.now - WAIT_TIMEOUTS * self.election_ticks[1]
+        least = self.config.compaction_wait_bytes
+        return [
+            (progress, it)
+            for progress in self.role.progress.values()
+            if (it := progress.catching_up) is not None
+            and progress.heard_at >= silent
+            and progress.needs_after >= self.log.base_index
+            and self.log.written_bytes - it.written_bytes <= max(least, it.snapshot.size)
+        ]
 
     def misbehaved(self, peer: Identity, what: str) -> None:
         """`peer` sent what a correct server can't have sent; it is dropped, and told to people."""

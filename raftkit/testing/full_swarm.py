@@ -118,6 +118,7 @@ class FullSwarm:
                 "tail_bytes_max": rng.choice((0, 200, 64 * 1024 * 1024)),
                 "snapshot_chunk_bytes": rng.choice((64, 256 * 1024)),
                 "compaction_tail_entries": rng.choice((0, 0, 0, 5, 10_000)),
+                "compaction_wait_bytes": rng.choice((0, 64 * 1024 * 1024)),
             },
         )
 

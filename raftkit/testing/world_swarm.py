@@ -84,6 +84,8 @@ class Swarm:
     "See `Config`."
     compaction_tail_entries: int
     "See `Config`."
+    compaction_wait_bytes: int
+    "See `Config`; 0 waits for as many as the snapshot has."
     extreme_timers: bool
     "Timeouts are drawn mostly from the ends of their range."
 
@@ -122,6 +124,7 @@ class Swarm:
             tail_bytes_max=rng.choice((0, 100, 1024 * 1024)),
             snapshot_chunk_bytes=rng.choice((16, 100, 256 * 1024)),
             compaction_tail_entries=rng.choice((0, 0, 3, 30)),
+            compaction_wait_bytes=rng.choice((0, 1024 * 1024)),
             extreme_timers=rng.random() < 0.2,
         )
 
@@ -156,4 +159,5 @@ class Swarm:
             tail_bytes_max=self.tail_bytes_max,
             snapshot_chunk_bytes=self.snapshot_chunk_bytes,
             compaction_tail_entries=self.compaction_tail_entries,
+            compaction_wait_bytes=self.compaction_wait_bytes,
         )

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
+from raftkit.core.state import WAIT_TIMEOUTS
 from raftkit.messages import (
     AppendAccepted,
     AppendEntries,
@@ -18,18 +19,22 @@ from raftkit.messages import (
     ReadSnapshot,
     Send,
     SnapshotChunk,
+    SnapshotMeta,
     SnapshotRead,
     SnapshotReply,
     SnapshotTaken,
 )
 from raftkit.model import Identity, Index, Run, Term
 from tests.paper.server import (
+    ELECTION_MAX,
+    ELECTION_MIN,
     RETRY,
     Server,
     append,
     beat,
     commands,
     everyone_answers,
+    group,
     heartbeat,
     leader,
     messages_to,
@@ -47,7 +52,8 @@ SNAPSHOT = snapshot_of(DATA, index=5, term=2)
 
 def compacted(**more: Any) -> Server:
     """A leader of term 3 whose log begins after SNAPSHOT, and whose follower c has nothing of it."""
-    a = leader("2", snapshot=SNAPSHOT, matched=False, snapshot_chunk_bytes=4, **more)
+    more = {"snapshot": SNAPSHOT, "snapshot_chunk_bytes": 4} | more
+    a = leader("2", matched=False, **more)
     everyone_answers(a, "b")
     a.take_sent()
     return a
@@ -55,13 +61,17 @@ def compacted(**more: Any) -> Server:
 
 def rejects(a: Server, prev: int, hint: tuple[int, int]) -> Effects:
     """Follower c does not have the entry at `prev`; the logs may agree at `hint`."""
-    message = AppendRejected(
+    return a.receive("c", rejected(a, prev, hint))
+
+
+def rejected(a: Server, prev: int, hint: tuple[int, int]) -> AppendRejected:
+    """What a follower says who does not have it."""
+    return AppendRejected(
         term=a.raft.term,
         prev_index=Index(prev),
         hint_index=Index(hint[0]),
         hint_term=Term(hint[1]),
     )
-    return a.receive("c", message)
 
 
 def needs_snapshot(a: Server) -> Effects:
@@ -234,32 +244,166 @@ def test_acknowledged_entries_end_the_snapshot() -> None:
     assert mode(a) == "probing"
 
 
-def test_snapshot_that_is_gone_is_replaced_by_the_newest() -> None:
-    """§5.3, F8: the disk keeps the newest only; sending begins anew with that."""
+# ── while others are cut ─────────────────────────────────────────────────────────────────────────────
+
+
+def cuts(a: Server, index: int) -> Effects:
+    """The leader's machine has a newer snapshot, of everything up to `index`."""
+    a.apply_all()
+    return a.step(SnapshotTaken(snapshot=newer(a, index)))
+
+
+def newer(a: Server, index: int) -> SnapshotMeta:
+    """That one."""
+    term = a.raft.state.log.term(Index(index))
+    assert term is not None
+    return snapshot_of(b"newer", index=index, term=term, configuration=a.raft.configuration)
+
+
+def commits(a: Server, payload: bytes = b"x") -> int:
+    """A command is committed without c; its index."""
+    a.propose(payload)
+    a.persist_all()
+    a.receive("b", AppendAccepted(term=a.raft.term, index=a.raft.last_index))
+    a.receive("b", beat(a))
+    return a.raft.commit_index
+
+
+def silence(a: Server, ticks: int) -> None:
+    """Time passes in which c is not heard, and b is."""
+    for _ in range(ticks // ELECTION_MIN):
+        a.tick(ELECTION_MIN)
+        a.receive("b", beat(a))
+
+
+def asked(effects: Effects) -> SnapshotMeta:
+    """The snapshot of which a part is to be read."""
+    (question,) = effects.read_snapshot
+    return question.snapshot
+
+
+def test_log_waits_for_a_follower_that_is_sent_a_snapshot() -> None:
+    """§5.3, F8: else it would need the next snapshot when it has this one, and so for ever."""
     a = compacted(compaction_tail_entries=0)
     needs_snapshot(a)
-    newer = snapshot_of(b"newer", index=7, term=3)
-    a.apply_all()
-    a.step(SnapshotTaken(snapshot=newer))
+
+    cut = cuts(a, commits(a))
+    after = has(a, 10, installed=True)
+
+    assert cut.persist is None
+    assert (mode(a), after.read_snapshot) == ("probing", ())
+    assert [run.first for run in entries_of(after)] == [6, 7, 8]
+
+
+def test_log_waits_until_the_follower_has_what_is_committed() -> None:
+    """§5.3, F8: with the snapshot installed, it still needs all that was written meanwhile."""
+    a = compacted(compaction_tail_entries=0)
+    needs_snapshot(a)
+    last = commits(a)
+    has(a, 10, installed=True)
+    a.receive("c", AppendAccepted(term=a.raft.term, index=Index(7)))
+
+    behind = cuts(a, last)
+    a.receive("c", beat(a, index=last))
+    caught_up = cuts(a, commits(a))
+
+    assert behind.persist is not None
+    assert behind.persist.compact_to == 7
+    assert caught_up.persist is not None
+    assert caught_up.persist.compact_to == last + 1
+
+
+def test_log_waits_for_no_silent_follower() -> None:
+    """§5.3, F8: the disk is not filled for one that may never come back, which then gets the newest."""
+    a = compacted(compaction_tail_entries=0)
+    needs_snapshot(a)
+    silence(a, WAIT_TIMEOUTS * ELECTION_MAX + ELECTION_MIN)
+
+    last = commits(a)
+    effects = cuts(a, last)
+
+    assert effects.persist is not None
+    assert effects.persist.compact_to == last
+    assert asked(has(a, 10, installed=True)) == newer(a, last)
+
+
+@pytest.mark.accept("U-52")
+@pytest.mark.parametrize("least, waits", [(0, 10), (15, 15)])
+def test_log_grows_by_no_more_than_the_snapshot_has_bytes(least: int, waits: int) -> None:
+    """§5.3, F8: a link that is slower than the writers would not carry the log either."""
+    a = compacted(compaction_tail_entries=0, compaction_wait_bytes=least)
+    needs_snapshot(a)
+
+    within = cuts(a, commits(a, bytes(waits)))
+    last = commits(a, bytes(1))
+    beyond = cuts(a, last)
+
+    assert within.persist is None
+    assert beyond.persist is not None
+    assert beyond.persist.compact_to == last
+
+
+def test_receivers_share_one_snapshot() -> None:
+    """§5.3: so that one old file is kept, however many followers get one, and for one length of time."""
+    snapshot = snapshot_of(DATA, index=5, term=2, configuration=group("abc", learners="d"))
+    a = compacted(compaction_tail_entries=0, compaction_wait_bytes=0, snapshot=snapshot)
+    needs_snapshot(a)
+    cuts(a, commits(a, bytes(6)))
+    a.receive("d", rejected(a, 6, (2, 1)))
+
+    effects = a.receive("d", rejected(a, 5, (2, 1)))
+    last = commits(a, bytes(5))
+
+    assert asked(effects) == snapshot
+    assert cuts(a, last).persist is not None  # by d the log would have waited for longer
+
+
+def test_snapshot_that_is_gone_is_replaced_by_the_newest() -> None:
+    """§5.3, F8: disks keep what is read while the log reaches back to it; if not, sending begins anew."""
+    a = compacted(compaction_tail_entries=0)
+    needs_snapshot(a)
+    last = commits(a)
+    cuts(a, last)
 
     effects = a.step(SnapshotRead(request=read(0), data=None))
 
-    question = ReadSnapshot(target="c", snapshot=newer, offset=0, bytes_max=4)
+    question = ReadSnapshot(target="c", snapshot=newer(a, last), offset=0, bytes_max=4)
     assert effects == Effects(read_snapshot=(question,))
 
 
-def test_follower_that_has_an_older_snapshot_gets_the_newer_one() -> None:
-    """§5.3, F8: while it received one, the log was compacted further."""
-    a = compacted(compaction_tail_entries=0)
+def test_snapshot_that_is_gone_for_one_is_not_taken_from_another() -> None:
+    """§5.3: that one has only not heard of it."""
+    snapshot = snapshot_of(DATA, index=5, term=2, configuration=group("abc", learners="d"))
+    a = compacted(compaction_tail_entries=0, snapshot=snapshot)
     needs_snapshot(a)
-    newer = snapshot_of(b"newer", index=7, term=3)
-    a.apply_all()
-    a.step(SnapshotTaken(snapshot=newer))
+    a.receive("d", rejected(a, 6, (2, 1)))
+    a.receive("d", rejected(a, 5, (2, 1)))
+    last = commits(a)
+    cuts(a, last)
 
-    effects = has(a, 10, installed=True)
+    request = ReadSnapshot(target="c", snapshot=snapshot, offset=0, bytes_max=4)
+    effects = a.step(SnapshotRead(request=request, data=None))
 
-    question = ReadSnapshot(target="c", snapshot=newer, offset=0, bytes_max=4)
-    assert effects == Effects(read_snapshot=(question,))
+    assert asked(effects) == newer(a, last)
+
+
+def test_fast_writers_and_a_slow_link_end_in_one_snapshot() -> None:
+    """§5.3, F8: though a newer one is cut with each chunk, the one under way is sent to its end."""
+    a = compacted(compaction_tail_entries=0)
+    effects = needs_snapshot(a)
+    asked_for: list[tuple[Index, int]] = []
+    for _ in range(20):
+        if not effects.read_snapshot:
+            break
+        (question,) = effects.read_snapshot
+        asked_for.append((question.snapshot.index, question.offset))
+        a.step(SnapshotRead(request=question, data=DATA[question.offset :][:4]))
+        cuts(a, commits(a))
+        end = question.offset + 4 >= len(DATA)
+        effects = has(a, min(question.offset + 4, len(DATA)), installed=end)
+
+    assert asked_for == [(5, 0), (5, 4), (5, 8)]
+    assert mode(a) == "probing"
 
 
 def test_answer_about_another_snapshot_moves_nothing() -> None:
