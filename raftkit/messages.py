@@ -359,6 +359,8 @@ class Read:
 
     ticket: int
     "u64, unique for this node for ever."
+    lease: bool = False
+    "Whether a leader may say so by its lease (§6.4.1). If it has none, and elsewhere, it changes nothing."
 
 
 @attrs.frozen(kw_only=True)
@@ -526,6 +528,8 @@ class ReadConfirmed:
     "Of the Read."
     index: Index
     "See `ReadReply`."
+    expires_ns: int | None = None
+    "It goes by a lease: serve the read before the monotonic clock says so, or ask again. None: any time."
 
 
 Answer = Proposed | Refused | ReadConfirmed

@@ -41,7 +41,8 @@ b'hello' b'world'
 
 Where to read: `raft.py` (the step, the tables), `state.py` (what a server knows), then the chapters, none of
 which calls another: `election.py`, `contact.py`, `replication.py`, `reads.py`, `snapshots.py`. Beside them
-`log.py`, `durability.py`, `progress.py`, `quorum.py`, `stamps.py`, `outbox.py`; `invariants.py` last.
+`log.py`, `durability.py`, `progress.py`, `quorum.py`, `leases.py`, `stamps.py`, `outbox.py`; `invariants.py`
+last.
 """
 
 from raftkit.core.raft import PeerStatus, Raft

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from raftkit.core import quorum
+from raftkit.core import leases, quorum
 from raftkit.core.progress import Progress, Streaming
 from raftkit.core.stamps import hear_clock
 from raftkit.core.state import Follower, Leader, State
@@ -61,12 +61,13 @@ def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
 
     A leader sends that peer one message at a time. A follower that has lost its leader campaigns at once,
     and sticks to that leader no longer; who still hears it refuses. By rank, so that few do so together.
+    Not where a lease may rest on that it sticks.
     """
     if isinstance(state.role, Leader) and lost.peer in state.role.progress:
         progress = state.role.progress[lost.peer]
         if isinstance(progress.mode, Streaming):
             progress.probe(Index(progress.match_index + 1), state.now)
-    elif state.leader == lost.peer and not state.configuration.settings.leases:
+    elif state.leader == lost.peer and not leases.bind(state):
         survivors = [voter for voter in state.configuration.voters if voter != lost.peer]
         rank = survivors.index(state.identity.id) if state.identity.id in survivors else 0
         state.become(Follower())
@@ -98,7 +99,7 @@ def beat(state: State, leader: Leader) -> bool:
     if not due and not (leader.reads_waiting and leader.round == state.confirmed_round()):
         return False
     leader.heartbeat_due = state.now + state.config.ticks(state.config.heartbeat_ms)
-    leader.next_round(state.commit_index)
+    leader.next_round(state.commit_index, state.monotonic_ns)
     for progress in leader.progress.values():
         progress.told_commit = state.commit_index
     state.out.send(_heartbeat(state, leader), *leader.progress)

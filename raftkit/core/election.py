@@ -6,7 +6,7 @@ durable before it is told, one's own included. Asking beforehand changes nothing
 
 from __future__ import annotations
 
-from raftkit.core import quorum
+from raftkit.core import leases, quorum
 from raftkit.core.progress import Progress
 from raftkit.core.stamps import stamp
 from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, State
@@ -31,6 +31,11 @@ def time_out(state: State) -> None:
     Judged after the inputs of its batch: what arrived with the tick may show that the leader lives.
     """
     if isinstance(state.role, Leader) or state.now < state.election_deadline:
+        return
+    if leases.promised(state):
+        # Its own vote is promised as well, whatever its timer was set by. A little later it may.
+        assert state.heard_leader_at is not None
+        state.election_deadline = state.heard_leader_at + leases.patience(state)
         return
     state.restart_election_timer()
     if not state.may_campaign:
@@ -79,13 +84,15 @@ def on_pre_vote_reply(state: State, sender: Identity, message: PreVoteReply) -> 
 def on_vote_request(state: State, sender: Identity, message: VoteRequest) -> None:
     """Vote for the first candidate of the term whose log is up to date (§3.4, §3.6.1).
 
-    This server's own configuration is not consulted: it may be behind (§4.1, end).
+    This server's own configuration is not consulted: it may be behind (§4.1, end). A promise on which a
+    lease may rest outlasts the term in which it was given.
     """
     granted = (
         state.voted_for in (None, sender)
         and _up_to_date(state, message.last_term, message.last_index)
         and state.leader is None
         and state.barred is None
+        and (message.transfer or not leases.promised(state))
     )
     if granted:
         state.voted_for = sender
@@ -109,8 +116,8 @@ def sticks_to_leader(state: State) -> bool:
     """
     if isinstance(state.role, Leader):
         return True
-    low, _ = state.election_ticks
-    return state.heard_leader_at is not None and state.now - state.heard_leader_at < low
+    heard = state.heard_leader_at
+    return heard is not None and state.now - heard < leases.patience(state)
 
 
 # ── conclusions ──────────────────────────────────────────────────────────────────────────────────────

@@ -101,6 +101,7 @@ def _check_leader(state: State, leader: Leader) -> None:
     assert not leader.uncommitted or leader.uncommitted[0][0] > state.commit_index
     assert state.installing is None, "its vote was durable after the snapshot"
     assert not leader.fetched, "what was read back is used in its step"
+    assert not leader.reads_by_lease, "a lease confirms in the step of the read, or not"
     for progress in leader.progress.values():
         assert progress.match_index < progress.next_index <= log.last_index + 1
         assert progress.round <= leader.round

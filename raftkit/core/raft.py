@@ -85,6 +85,7 @@ RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
         contact.step_down,
         replication.advance_commit,
         # After the commit index has moved: a read needs the latest, and the no-op's commit.
+        reads.confirm_by_lease,
         reads.confirm,
         # After reads were confirmed: the next round takes those that wait.
         contact.beat,
@@ -194,6 +195,17 @@ class Raft:
             )
             for peer, it in self.state.role.progress.items()
         )
+
+    def confirmed_ns(self, applied_index: Index) -> int | None:
+        """A copy at `applied_index` misses nothing that was committed by then, on the monotonic clock.
+
+        The newest such moment that this leader's rounds prove; None if none does, or this doesn't lead.
+        """
+        leader = self.state.role
+        if not isinstance(leader, Leader):
+            return None
+        round_ = leader.sent_before(self.state.confirmed_round(), applied_index)
+        return None if round_ is None else round_.sent_ns
 
     @property
     def ticks_until_next_deadline(self) -> int | None:

@@ -2,11 +2,13 @@
 
 Laws: a read joins the first round of heartbeats sent *after* it arrived, so neither duplicated nor
 delayed answers can confirm it; it is confirmed when a quorum answered that round or a later one; and none
-is confirmed before the leader's no-op commits, since until then it may not know the latest commit.
+is confirmed before the leader's no-op commits, since until then it may not know the latest commit. A read
+that may go by the lease waits for nothing where there is one, and is like all others where there is none.
 """
 
 from __future__ import annotations
 
+from raftkit.core import leases
 from raftkit.core.state import Follower, Leader, State
 from raftkit.messages import (
     Read,
@@ -18,12 +20,24 @@ from raftkit.messages import (
 )
 from raftkit.model import Identity
 
-__all__ = ["ask_again", "confirm", "on_read", "on_read_reply", "on_read_request"]
+__all__ = [
+    "ask_again",
+    "confirm",
+    "confirm_by_lease",
+    "on_read",
+    "on_read_reply",
+    "on_read_request",
+]
 
 
 def on_read(state: State, read: Read) -> None:
-    """A local read: joins the leader's next round, here or at the leader."""
+    """A local read: joins the leader's next round, here or at the leader.
+
+    A follower's read never goes by the lease: who asks another server may as well ask for a majority.
+    """
     match state.role:
+        case Leader() if read.lease:
+            state.role.reads_by_lease.append(read.ticket)
         case Leader():
             state.role.reads_waiting[state.identity.id, read.ticket] = None
         case Follower(leader=Identity() as leader):
@@ -52,6 +66,23 @@ def on_read_reply(state: State, sender: Identity, message: ReadReply) -> None:
         state.out.answers.append(ReadConfirmed(ticket=message.ticket, index=message.index))
 
 
+def confirm_by_lease(state: State, leader: Leader) -> bool:
+    """Answer reads by the lease while it holds (§6.4.1); otherwise they join the next round."""
+    if not leader.reads_by_lease:
+        return False
+    until_ns = leases.expiry_ns(state, leader)
+    holds = until_ns is not None and state.monotonic_ns < until_ns
+    for ticket in leader.reads_by_lease:
+        if holds:
+            state.out.answers.append(
+                ReadConfirmed(ticket=ticket, index=state.commit_index, expires_ns=until_ns)
+            )
+        else:
+            leader.reads_waiting[state.identity.id, ticket] = None
+    leader.reads_by_lease.clear()
+    return True
+
+
 def confirm(state: State, leader: Leader) -> bool:
     """Answer the reads whose round a quorum has answered (§6.4, steps 1 to 3)."""
     if not leader.reads or state.commit_index < leader.first_index:
@@ -59,8 +90,7 @@ def confirm(state: State, leader: Leader) -> bool:
     confirmed = state.confirmed_round()
     ready = [key for key, read in leader.reads.items() if read.round <= confirmed]
     for node, ticket in ready:
-        # Everything of earlier terms lies below the no-op, everything of this one below the commit index.
-        index = max(leader.reads.pop((node, ticket)).index, leader.first_index)
+        index = leader.reads.pop((node, ticket)).index
         if node == state.identity.id:
             state.out.answers.append(ReadConfirmed(ticket=ticket, index=index))
         else:

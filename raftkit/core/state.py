@@ -39,6 +39,7 @@ __all__ = [
     "PreCandidate",
     "Reception",
     "Role",
+    "Round",
     "State",
 ]
 
@@ -84,7 +85,23 @@ class PendingRead:
     round: int
     "The first round sent after the read arrived: a quorum's answer to it, or a later one, confirms."
     index: Index
-    "The commit index when that round was sent."
+    "See `Round`."
+
+
+@attrs.frozen(kw_only=True)
+class Round:
+    """A round of heartbeats that was sent."""
+
+    number: int
+    "Rounds of a leadership are counted from 1."
+    sent_ns: int
+    "Monotonic clock before it was sent."
+    index: Index
+    "Everything committed by then, under any leader, lies at or below this (§6.4)."
+
+
+ROUNDS_MAX = 64
+"So many rounds are remembered. One that is forgotten before it was answered is as good as unanswered."
 
 
 @attrs.define(kw_only=True)
@@ -97,6 +114,8 @@ class Leader:
     "One for each other member, in the order of ids."
     round: int = 0
     "The last round of heartbeats sent."
+    rounds: deque[Round] = attrs.field(factory=lambda: deque[Round](maxlen=ROUNDS_MAX))
+    "The newest of those, in order."
     heartbeat_due: int
     "The tick of the next round."
     stamped_at: tuple[int, int]
@@ -113,6 +132,10 @@ class Leader:
         factory=dict[tuple[NodeId, int], PendingRead]
     )
     "Those that wait for an answer to theirs, in the order of rounds."
+    reads_by_lease: list[int] = attrs.field(factory=list[int])
+    "Tickets of reads of this server that its lease may confirm, until the end of the step."
+    timeout_now_sent: bool = False
+    "Somebody was told to campaign at once, whom no promise stops: there is no lease in this term."
     uncommitted: deque[tuple[Index, int]] = attrs.field(factory=deque[tuple[Index, int]])
     "Last index and payload bytes of each uncommitted proposal, in order."
     uncommitted_bytes: int = 0
@@ -122,12 +145,26 @@ class Leader:
     fetched: dict[Index, tuple[Run, ...]] = attrs.field(factory=dict[Index, tuple[Run, ...]])
     "What it answered, until the end of the step."
 
-    def next_round(self, commit_index: Index) -> None:
+    def next_round(self, commit_index: Index, monotonic_ns: int) -> None:
         """A round of heartbeats leaves now; every read that waits joins it."""
         self.round += 1
+        # Everything of earlier terms lies below the no-op, everything of this one below the commit index.
+        index = max(commit_index, self.first_index)
+        self.rounds.append(Round(number=self.round, sent_ns=monotonic_ns, index=index))
         for read in self.reads_waiting:
-            self.reads[read] = PendingRead(round=self.round, index=commit_index)
+            self.reads[read] = PendingRead(round=self.round, index=index)
         self.reads_waiting.clear()
+
+    def sent_before(self, number: int, index: Index | None = None) -> Round | None:
+        """The newest round up to `number`, and with no higher `index`, that is remembered."""
+        return next(
+            (
+                it
+                for it in reversed(self.rounds)
+                if it.number <= number and (index is None or it.index <= index)
+            ),
+            None,
+        )
 
 
 Role = Follower | PreCandidate | Candidate | Leader
@@ -238,6 +275,13 @@ class State:
     def configuration(self) -> Configuration:
         """The configuration in force: the newest in the log, committed or not (§4.1)."""
         return self.configurations[-1][1]
+
+    @property
+    def possible_configurations(self) -> tuple[Configuration, ...]:
+        """The newest that is known committed and what was appended after it: one of them will stay."""
+        found = self.configurations
+        settled = [place for place, (index, _) in enumerate(found) if index <= self.commit_index]
+        return tuple(it for _, it in found[max(settled, default=0) :])
 
     @property
     def leader(self) -> NodeId | None:
@@ -377,13 +421,21 @@ class State:
         """`peer` sent what a correct server can't have sent; it is dropped, and told to people."""
         self.out.events.append(PeerMisbehaved(peer=peer, what=what))
 
-    def confirmed_round(self) -> int:
-        """The highest round of heartbeats that a quorum has answered. Only of a leader."""
+    def confirmed_round(self, match_index: Index = Index(0)) -> int:
+        """The highest round of heartbeats that a quorum has answered. Only of a leader.
+
+        Counts only voters that are known to hold the log up to `match_index`.
+        """
         assert isinstance(self.role, Leader)
         progress, last, me = self.role.progress, self.role.round, self.identity.id
-        return quorum.confirmed(
-            self.configuration, lambda voter: last if voter == me else progress[voter].round
-        )
+
+        def answered(voter: NodeId) -> int:
+            if voter == me:
+                return last
+            it = progress[voter]
+            return it.round if it.match_index >= match_index else 0
+
+        return quorum.confirmed(self.configuration, answered)
 
     def advance_commit_to(self, index: Index) -> None:
         """Entries up to `index` are known committed. Lower ones change nothing."""
@@ -458,6 +510,7 @@ class State:
             case Leader():
                 asked = [*self.role.reads_waiting, *self.role.reads]
                 tickets = [ticket for node, ticket in asked if node == self.identity.id]
+                tickets += self.role.reads_by_lease
             case _:
                 tickets = []
         for ticket in tickets:

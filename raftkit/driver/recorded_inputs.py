@@ -64,8 +64,8 @@ def input_form(it: Input) -> Form:
             return [2, sender.id, sender.incarnation, encode_message(message)]
         case Propose(ticket=ticket, kinds=kinds, payloads=payloads, origin=origin):
             return [3, ticket, None if kinds is None else bytes(kinds), payloads, origin]
-        case Read(ticket=ticket):
-            return [4, ticket]
+        case Read(ticket=ticket, lease=lease):
+            return [4, ticket, *([1] if lease else [])]
         case Persisted(sequence=sequence):
             return [5, sequence]
         case Applied(index=index):
@@ -99,7 +99,7 @@ def read_input(form: object) -> Input:
         case 3:
             return _propose(rest)
         case 4:
-            return Read(ticket=unsigned(_only(rest)))
+            return _read(rest)
         case 5:
             return Persisted(sequence=unsigned(_only(rest)))
         case 6:
@@ -163,6 +163,13 @@ def _kinds(marks: bytes) -> tuple[Kind, ...]:
     if any(mark > max(Kind) for mark in marks):
         raise MalformedError(f"kinds that this raftkit does not know: {marks!r:.80}")
     return tuple(map(Kind, marks))
+
+
+def _read(rest: Form) -> Read:
+    ticket, *lease = rest or [None]
+    if lease not in ([], [1]):
+        raise MalformedError(f"a read that goes by {lease!r:.80}")
+    return Read(ticket=unsigned(ticket), lease=bool(lease))
 
 
 def _fetched(rest: Form) -> Fetched:

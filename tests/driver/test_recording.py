@@ -62,6 +62,7 @@ INPUTS: list[Input] = [
     Propose(ticket=9, payloads=(b"x", b"y"), kinds=(Kind.COMMAND, Kind.COMMAND)),
     Propose(ticket=9, payloads=(b"x",)),
     Read(ticket=(1 << 64) - 1),
+    Read(ticket=3, lease=True),
     Persisted(sequence=4),
     Applied(index=Index(3)),
     Fetched(fetch=ASKED, runs=(COMMANDS, MIXED)),
