@@ -74,9 +74,11 @@ def _nodes(play: Play, arguments: list[str]) -> None:
             local[key] = number(value)
         elif key == "replication_factor":
             replicated = attrs.evolve(replicated, replication_factor=number(value))
+        elif key == "leases":
+            replicated = attrs.evolve(replicated, leases=number(value) > 0)
         else:
             raise LocalProtocolError(
-                f"there is no setting {key!r}; there are: learners, replication_factor, "
+                f"there is no setting {key!r}; there are: learners, leases, replication_factor, "
                 f"{', '.join(sorted(_LOCAL))}"
             )
     voters = [name for name in logs if name not in learners]
@@ -147,11 +149,13 @@ def _propose(play: Play, arguments: list[str]) -> None:
 
 
 def _read(play: Play, arguments: list[str]) -> None:
-    (name,) = take(arguments, 1)
+    name, *how = take(arguments, 1, 2)
+    if how not in ([], ["lease"]):
+        raise NotUnderstoodError("a read goes by the lease or by nothing")
     server = play.one(name)
     play.tickets += 1
     server.say(f"is asked to read #{play.tickets}", news=True)
-    server.take(Read(ticket=play.tickets))
+    server.take(Read(ticket=play.tickets, lease=bool(how)))
 
 
 # ── the network ──────────────────────────────────────────────────────────────────────────────────────
@@ -419,7 +423,7 @@ COMMANDS = {
         Command("elect NODE VOTER …", _elect),
         Command("stabilise [NODE …]", _stabilise),
         Command("propose NODE NAME[=BYTES] …", _propose),
-        Command("read NODE", _read),
+        Command("read NODE [lease]", _read),
         Command("deliver PATH [KIND] [COUNT] [together]", _deliver),
         Command("drop PATH [KIND] [COUNT]", _drop),
         Command("duplicate PATH [KIND] [COUNT]", _duplicate),

@@ -209,8 +209,9 @@ def answer_words(answer: Answer) -> str:
     match answer:
         case Proposed():
             return f"answers: proposed at {place(answer.first, answer.term)}"
-        case ReadConfirmed():
-            return f"answers: read #{answer.ticket} at {answer.index}"
+        case ReadConfirmed(expires_ns=expires_ns):
+            by = "" if expires_ns is None else f", by lease until {expires_ns // 1_000_000} ms"
+            return f"answers: read #{answer.ticket} at {answer.index}{by}"
         case Refused():
             ask = "" if answer.leader is None else f"; ask {answer.leader}"
             return f"answers: refused, {answer.reason.value}{ask}"
