@@ -14,10 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from raftkit.errors import ConfigError, LocalProtocolError, RaftError
-from raftkit.testing.scenario_commands import act
+from raftkit.testing.scenario_commands import act, final_claims
 from raftkit.testing.scenario_play import Play
+from raftkit.testing.scenario_server import Batching
 
-__all__ = ["ScenarioFailed", "run"]
+__all__ = ["Batching", "ScenarioFailed", "claims", "run"]
 
 RULE = "----"
 "Between commands and what comes of them."
@@ -35,12 +36,25 @@ class ScenarioFailed(RaftError):
         self.trace = trace
 
 
-def run(text: str, name: str = "scenario") -> str:
+def run(text: str, name: str = "scenario", *, batching: Batching = Batching.AS_WRITTEN) -> str:
     """Play `text`; returns it as it should read. `name` is what failures call it.
 
     Raises ScenarioFailed.
     """
-    play = Play()
+    return _run(Play(batching=batching), text, name)
+
+
+def claims(text: str, name: str = "scenario", *, batching: Batching) -> list[str]:
+    """What `text` says that is so, if servers step like this: what it shows of them, and their last state.
+
+    Raises ScenarioFailed, also where an `expect` does not hold.
+    """
+    play = Play(batching=batching)
+    _run(play, text, name)
+    return [*play.claims, *final_claims(play)]
+
+
+def _run(play: Play, text: str, name: str) -> str:
     told: list[str] = []
     for first, lines in _blocks(text):
         told += lines

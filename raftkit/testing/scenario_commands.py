@@ -29,7 +29,7 @@ from raftkit.testing.scenario_words import (
 )
 from raftkit.testing.world_shadows import fail
 
-__all__ = ["COMMANDS", "Command", "act"]
+__all__ = ["COMMANDS", "Command", "act", "final_claims"]
 
 
 def act(play: Play, line: str) -> None:
@@ -84,7 +84,14 @@ def _nodes(play: Play, arguments: list[str]) -> None:
     voters = [name for name in logs if name not in learners]
     config = Config(identity=Identity(id="", incarnation=0), **local)
     check_settings(replicated, heartbeat_ms=config.heartbeat_ms, voters=len(voters))
-    play.founded = Group(voters, learners=learners, logs=logs, settings=replicated, local=config)
+    play.founded = Group(
+        voters,
+        learners=learners,
+        logs=logs,
+        settings=replicated,
+        local=config,
+        batching=play.batching,
+    )
 
 
 def _terms(word: str) -> list[int]:
@@ -166,8 +173,7 @@ def _deliver(play: Play, arguments: list[str]) -> None:
     path, count = play.letters(arguments[:-1] if together else arguments)
     letters = _found(play.group, path, count)
     if not together:
-        for letter in letters:
-            play.group.arrive(letter)
+        play.group.deliver(letters)
     elif len(path.targets) == 1:
         play.group.arrive(*letters)
     else:
@@ -361,6 +367,18 @@ def _show(play: Play, arguments: list[str]) -> None:
         lines = _LOOKS[what](server) if server.raft is not None or what == "disk" else ["is down"]
         for line in lines:
             server.say(line)
+            play.claims.append(f"{server.id} {line}")
+
+
+def final_claims(play: Play) -> list[str]:
+    """What has become of each server: its state, its log and its disk."""
+    return [
+        f"{server.id} {line}"
+        for server in play.group.servers.values()
+        for what, look in _LOOKS.items()
+        if what != "status" and (server.raft is not None or what == "disk")
+        for line in look(server)
+    ]
 
 
 _LOOKS: dict[str, Callable[[Server], list[str]]] = {

@@ -26,7 +26,7 @@ from raftkit.messages import (
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 from raftkit.testing.ghosts import Ghosts
 from raftkit.testing.scenario_network import Letter, Network
-from raftkit.testing.scenario_server import Patience, Server
+from raftkit.testing.scenario_server import Batching, Patience, Server
 from raftkit.testing.scenario_words import message_words, place
 from raftkit.testing.world_disk import LogImage, WorldDisk
 from raftkit.testing.world_shadows import TermChain, fail
@@ -51,6 +51,7 @@ class Group:
         logs: Mapping[NodeId, Sequence[int]],
         settings: Settings,
         local: Config,
+        batching: Batching = Batching.AS_WRITTEN,
     ) -> None:
         """Start them all. `logs` are terms of entries, of which the first is the configuration, in term 1.
 
@@ -61,6 +62,8 @@ class Group:
         self.network = Network()
         self.ghosts = Ghosts(configuration, founding)
         self.servers: dict[NodeId, Server] = {}
+        self.batching = batching
+        "What servers take in one step."
         self.lines: list[str] = []
         "What happened since somebody took note."
         self.quiet = False
@@ -81,6 +84,7 @@ class Group:
                 network=self.network,
                 ghosts=self.ghosts,
                 tell=self.tell,
+                batching=batching,
             )
         for server in self.servers.values():
             server.start()
@@ -100,6 +104,18 @@ class Group:
         return [server for server in self.servers.values() if server.raft is not None]
 
     # ── letters ──
+
+    def deliver(self, letters: Iterable[Letter]) -> None:
+        """These arrive one after the other; or, if that is how servers step, all to one server together."""
+        if self.batching is not Batching.TOGETHER:
+            for letter in letters:
+                self.arrive(letter)
+            return
+        by_target: dict[NodeId, list[Letter]] = {}
+        for letter in letters:
+            by_target.setdefault(letter.target, []).append(letter)
+        for together in by_target.values():
+            self.arrive(*together)
 
     def arrive(self, *letters: Letter) -> None:
         """These letters, all to one server, arrive there together; or are lost where the link is cut."""
@@ -151,6 +167,7 @@ class Group:
     ) -> None:
         """Let letters among these arrive until there are none. No time passes."""
         ids = set(among)
+        together = self.batching is Batching.TOGETHER
         for _ in range(LETTERS_MAX):
             found = (
                 it for it in self.network.letters if {it.sender.id, it.target} <= ids and only(it)
@@ -158,7 +175,8 @@ class Group:
             letter = next(found, None)
             if letter is None:
                 return
-            self.arrive(letter)
+            more = (it for it in found if together and it.target == letter.target)
+            self.arrive(letter, *more)
         fail("S30 Budget", f"letters still arrive after {LETTERS_MAX}")
 
     def campaign(self, name: NodeId) -> None:

@@ -12,7 +12,7 @@ from raftkit.errors import LocalProtocolError
 from raftkit.model import NodeId
 from raftkit.testing.scenario_group import Group
 from raftkit.testing.scenario_network import Link, Path
-from raftkit.testing.scenario_server import Server
+from raftkit.testing.scenario_server import Batching, Server
 from raftkit.testing.scenario_words import KINDS
 
 __all__ = ["NotUnderstoodError", "Play", "number", "take"]
@@ -41,12 +41,16 @@ def take(arguments: list[str], least: int, most: int | None = None) -> list[str]
 class Play:
     """What the commands of one scenario share."""
 
+    batching: Batching = Batching.AS_WRITTEN
+    "What servers take in one step."
     founded: Group | None = None
     "The group, once there is one."
     tickets: int = 0
     "Calls made so far: tickets count them."
     proposed: set[str] = attrs.field(factory=set[str])
     "Names of commands; each is proposed once."
+    claims: list[str] = attrs.field(factory=list[str])
+    "What was shown of servers, which no batching may change."
 
     @property
     def group(self) -> Group:

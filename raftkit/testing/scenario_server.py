@@ -7,6 +7,7 @@ Timeouts are not drawn but set: the scenario says how patient a server is.
 
 from __future__ import annotations
 
+import enum
 import random
 from collections import deque
 from typing import Protocol
@@ -41,13 +42,24 @@ from raftkit.testing.scenario_words import (
 from raftkit.testing.world_disk import LogImage, WorldDisk
 from raftkit.testing.world_shadows import Shadow, fail
 
-__all__ = ["Patience", "Server"]
+__all__ = ["Batching", "Patience", "Server"]
 
 EPOCH_NS = 1_700_000_000_000_000_000
 "Where wall clocks begin."
 
 STEPS_MAX = 10_000
 "A server that makes more steps by itself, while nothing comes and no time passes, never stops."
+
+
+class Batching(enum.Enum):
+    """Which of the inputs of a server share a step."""
+
+    AS_WRITTEN = "as written"
+    "Those that the commands say."
+    SINGLY = "singly"
+    "None: each has one of its own, whatever is written."
+    TOGETHER = "together"
+    "All that come to it by one command, and all that its own disk and machine have done by then."
 
 
 class Tell(Protocol):
@@ -86,6 +98,8 @@ class Server:
     "Who look on."
     tell: Tell
     "Is told each line about it."
+    batching: Batching = Batching.AS_WRITTEN
+    "What it takes in one step."
     raft: Raft | None = None
     "Its core while it runs."
     disk_held: bool = False
@@ -170,9 +184,12 @@ class Server:
         """These happen, in one step, and whatever follows from it here at once."""
         if self.paused:
             self._inbox.extend(inputs)
-        elif self.raft is not None:
-            self._step(inputs)
-            self.catch_up()
+            return
+        singly = self.batching is Batching.SINGLY
+        for batch in zip(inputs, strict=True) if singly else (inputs,):
+            if self.raft is not None:
+                self._step(batch)
+                self.catch_up()
 
     def tick(self, count: int = 1) -> None:
         """Time passes here, in one step."""
@@ -220,8 +237,10 @@ class Server:
     def catch_up(self) -> None:
         """Let happen what follows from what happened, until nothing does."""
         steps = 0
+        together = self.batching is Batching.TOGETHER
         while self._due and self.raft is not None and not self.paused:
-            self._step((self._due.popleft(),))
+            count = len(self._due) if together else 1
+            self._step(tuple(self._due.popleft() for _ in range(count)))
             steps += 1
             if steps > STEPS_MAX:
                 fail("S30 Spin", f"{self.id} has made {STEPS_MAX} steps by itself")

@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from raftkit.messages import Write
-from raftkit.testing.scenario import ScenarioFailed, run
+from raftkit.testing.scenario import Batching, ScenarioFailed, claims, run
 from raftkit.testing.scenario_commands import COMMANDS
 from raftkit.testing.world_disk import WorldDisk
 
@@ -135,6 +135,56 @@ def test_a_barred_server_and_an_unfit_one_do_not_campaign() -> None:
     )
 
     assert "candidate" not in told
+
+
+def steps_of_b(batching: Batching) -> list[str]:
+    """What b says when two entries, in two messages, come to it by one command."""
+    told = run(
+        f"{ELECTED}quietly propose a x\nquietly propose a y\n\ndeliver a->b append\n",
+        batching=batching,
+    )
+    return [line.strip() for line in told.splitlines() if line.startswith("  b ")]
+
+
+def test_singly_each_message_has_a_step_of_its_own() -> None:
+    assert steps_of_b(Batching.SINGLY) == [
+        "b commits up to 2",
+        "b writes 3/T2 x",
+        "b applies 1/T1 configuration, 2/T2 no-op",
+        "b sends a: accepted T2 up to 3",
+        "b writes 4/T2 y",
+        "b sends a: accepted T2 up to 4",
+    ]
+
+
+def test_together_all_that_one_command_brings_is_one_step() -> None:
+    assert steps_of_b(Batching.TOGETHER) == [
+        "b commits up to 2",
+        "b writes 3/T2 x, 4/T2 y",
+        "b applies 1/T1 configuration, 2/T2 no-op",
+        "b sends a: accepted T2 up to 4",
+    ]
+
+
+def test_singly_what_is_written_as_one_step_is_many() -> None:
+    paused = f"{ELECTED}quietly propose a x\nquietly propose a y\npause b\ndeliver a->b append\nresume b\n"
+
+    assert "b writes 3/T2 x, 4/T2 y" in run(paused)
+    assert "b writes 3/T2 x, 4/T2 y" not in run(paused, batching=Batching.SINGLY)
+
+
+def test_claims_are_what_is_shown_and_what_is_at_the_end() -> None:
+    text = "nodes a b\nshow state b\nshow messages\ncrash b\n"
+
+    told = claims(text, batching=Batching.TOGETHER)
+
+    assert told == [
+        "b follower T1 vote -, log 1, durable 1, verified 0, commit 0, applied 0",
+        "a log: 1/T1 configuration",
+        "a follower T1 vote -, log 1, durable 1, verified 0, commit 0, applied 0",
+        "a disk: T1, vote -, log 1",
+        "b disk: T1, vote -, log 1",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -284,7 +334,7 @@ def test_rewrite_writes_what_happens(folder: Path) -> None:
     assert "If this is meant: pytest tests/scenarios --rewrite" in told
     assert "nothing" in story.read_text()
 
-    assert "2 passed" in play(folder, "--rewrite")
+    assert "4 passed" in play(folder, "--rewrite")
     assert story.read_text() == run(story.read_text())
 
 
