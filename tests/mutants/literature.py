@@ -1,7 +1,8 @@
 """Bugs of other Rafts, the scenario that tells each, and our mistakes that the scenario notices.
 
 `python -m tests.mutants.literature` proves the table of docs/testing.md: each of its mistakes is made in a
-copy, and the scenario beside it must read otherwise there. Exit status 1 if one does not.
+copy, and the scenario beside it must read otherwise there, or come to something else where inputs are
+batched otherwise. Exit status 1 if one does not.
 
 A row is `| bug | scenario | mistakes |`; the last two hold names as code, the last one maybe none.
 """
@@ -23,6 +24,7 @@ PAGE = ROOT / "docs" / "testing.md"
 HEADING = "| bug, and where it was | scenario | mistakes it notices |"
 _NAME = re.compile(r"`([^`]+)`")
 _TEST = "tests/scenarios/test_scenarios.py::test_scenario"
+_BATCHED = f"{_TEST}_comes_to_the_same_however_a_server_batches"
 
 
 @attrs.frozen
@@ -62,13 +64,17 @@ def main() -> int:
 
 
 def _noticed(mutant: Mutant, scenarios: Sequence[str]) -> set[str]:
-    """Which of `scenarios` read otherwise where the mistake was made."""
+    """Which of `scenarios` fail, in any batching, where the mistake was made."""
     with tempfile.TemporaryDirectory(prefix="raftkit-mutant-") as name:
         copy = Path(name)
         make_copy(copy, mutant)
-        tests = [f"{_TEST}[{it}]" for it in scenarios]
+        tests = [
+            test
+            for it in scenarios
+            for test in (f"{_TEST}[{it}]", f"{_BATCHED}[{it}-singly]", f"{_BATCHED}[{it}-together]")
+        ]
         output = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    return set(re.findall(r"^FAILED .*\[(\w+)\]", output or "", re.MULTILINE))
+    return set(re.findall(r"^FAILED .*\[(\w+)(?:-\w+)?\]", output or "", re.MULTILINE))
 
 
 if __name__ == "__main__":

@@ -94,5 +94,119 @@ LITERATURE_MUTANTS = (
         "    if False:",
         _SCENARIOS,
     ),
+    Mutant(
+        "term-written-before-its-vote",
+        "Figure 2: currentTerm and votedFor are one record (A3)",
+        "raft.py",
+        "    hard_state = (state.current_term, state.voted_for)\n    changed",
+        "    first = state.current_term > durability.issued_hard_state[0]\n"
+        "    hard_state = (state.current_term, None if first else state.voted_for)\n    changed",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "own-vote-counts-after-the-election",
+        "§3.4 a vote is for one election, one's own as well (A10)",
+        "raft.py",
+        "    state.durability.complete(persisted.sequence)\n",
+        "    state.durability.complete(persisted.sequence)\n"
+        "    mine = state.durability.hard_state == (state.current_term, state.identity)\n"
+        "    if mine and isinstance(state.role, Follower):\n"
+        "        state.role = Candidate(granted={state.identity.id})\n",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "searches-within-a-window",
+        "§3.5 the search for the last common entry reaches the first one (B11)",
+        "replication.py",
+        "    agree = min(agree, Index(message.prev_index - 1))\n",
+        "    agree = max(min(agree, Index(message.prev_index - 1)), state.log.last_index - 100)\n",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "no-entry-of-its-own-term",
+        "§6.4 a leader begins with a no-op (C8)",
+        "election.py",
+        "    state.append(\n"
+        "        Run(\n"
+        "            first=first,\n"
+        "            term=state.current_term,\n"
+        "            time_ns=time_ns,\n"
+        "            elapsed_ns=elapsed_ns,\n"
+        "            kinds=(Kind.NOOP,),\n"
+        '            payloads=(b"",),\n'
+        "        )\n"
+        "    )\n",
+        "",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "empty-disk-is-a-member",
+        "who knows no configuration is nobody yet (E13)",
+        "raft.py",
+        "        raise LocalProtocolError(\n"
+        '            "a core needs a configuration: found the group, or be admitted to it"\n'
+        "        )\n",
+        "        state.configurations.append((Index(0), Configuration(members=())))\n",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "clings-to-a-snapshot-that-is-gone",
+        "§5.3 the newest snapshot is sent, from its beginning (F8)",
+        "snapshots.py",
+        "        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)\n"
+        "    elif mode.offset",
+        "        mode.asked = False\n    elif mode.offset",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "parts-of-two-snapshots",
+        "§5.3 the newest snapshot is sent, from its beginning (F8)",
+        "snapshots.py",
+        "        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)\n"
+        "    elif mode.offset",
+        "        progress.mode = Snapshotting(\n"
+        "            snapshot=state.snapshot, offset=mode.offset, moved_at=state.now\n"
+        "        )\n"
+        "    elif mode.offset",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "candidate-takes-no-snapshot",
+        "§3.4 a candidate follows the leader of its term, whatever it hears from it (F14)",
+        "snapshots.py",
+        "    if not state.follow(sender):\n        return\n    snapshot = message.snapshot\n",
+        "    if not isinstance(state.role, Follower) or not state.follow(sender):\n"
+        "        return\n    snapshot = message.snapshot\n",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "campaigns-without-asking",
+        "§9.6 who can't win doesn't drive terms up (I4)",
+        "election.py",
+        "    if not quorum.won(state.configuration, role.granted):\n"
+        "        return False\n"
+        "    state.campaign()\n",
+        "    state.campaign()\n",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "sticks-longer-than-it-waits",
+        "§4.2.3 stickiness ends before anybody campaigns (I8)",
+        "election.py",
+        "    low, _ = state.election_ticks\n    return state.heard_leader_at",
+        "    _, low = state.election_ticks\n    return state.heard_leader_at",
+        _SCENARIOS,
+    ),
+    Mutant(
+        "one-append-a-step",
+        "any batch of inputs equals some sequence of them",
+        "replication.py",
+        "    log = state.log\n    # What lies at or below the base is committed",
+        "    log = state.log\n"
+        "    if state.role.owes_acknowledgement:\n"
+        "        return\n"
+        "    # What lies at or below the base is committed",
+        _SCENARIOS,
+    ),
 )
 "By the letters of their scenarios."
