@@ -70,6 +70,7 @@ from raftkit.statemachine import (
     command,
     query,
     since,
+    upgrade,
 )
 from raftkit.transports import MemoryNetwork, TcpTransport
 
@@ -115,6 +116,7 @@ __all__ = [
     "open_node",
     "query",
     "since",
+    "upgrade",
 ]
 
 __version__ = "0.1.0.dev0"

@@ -89,7 +89,7 @@ class Hello:
     machine_version: int
     "Highest version of the state machine that the sender's code has."
     fingerprint: bytes
-    "32 bytes over the machine's commands, queries and fields as of that version."
+    "32 bytes over the machine's commands and fields, up to that version; see `Schema.fingerprint`."
     python: tuple[int, int]
     "Major and minor version of the sender's Python."
 

@@ -3,6 +3,7 @@
     declaration   StateMachine, @command, @query: what the class says, and the refusals of a class
     annotations   from annotations to codecs, attrs classes, since(…)
     values        codecs of primitives, containers and choices
+    upgrades      @upgrade: what a machine does when a version comes in force
     schema        a machine's class while one version is in force: its commands as bytes, its fields
     context       self.ctx: index, stamps, chance
     bytes_machine the lower level: bytes in, bytes out
@@ -23,6 +24,7 @@ from raftkit.statemachine.declaration import (
     query,
 )
 from raftkit.statemachine.schema import MethodSchema, Schema, schema_of
+from raftkit.statemachine.upgrades import upgrade
 
 __all__ = [
     "Batch",
@@ -39,4 +41,5 @@ __all__ = [
     "query",
     "schema_of",
     "since",
+    "upgrade",
 ]

@@ -142,9 +142,9 @@ class Field:
     "Makes the value where it was not written. None only where it always is."
 
     @property
-    def newest(self) -> int:
-        """The newest version that it names."""
-        return max(self.since, self.codec.newest)
+    def versions(self) -> frozenset[int]:
+        """The versions that it names."""
+        return self.codec.versions | {self.since}
 
     def encode(self, value: object) -> Any:
         """`value` for CBOR. Raises Refused with this field's name."""
@@ -252,5 +252,5 @@ def _record_codec(kind: type[Any], version: int, inside: tuple[type, ...]) -> Co
         immutable=all(it.codec.immutable for it in fields),
         depth=1 + max((it.codec.depth for it in fields), default=0),
         parts=tuple(it.codec for it in fields),
-        since=max((it.since for it in fields), default=1),
+        since=frozenset({1, *(it.since for it in fields)}),
     )

@@ -32,6 +32,7 @@ import attrs
 from raftkit.errors import ConfigError, LocalProtocolError, Rejected
 from raftkit.statemachine.annotations import since_of
 from raftkit.statemachine.context import Context
+from raftkit.statemachine.upgrades import UpgradeMethod, check_upgrades
 
 __all__ = [
     "Call",
@@ -86,7 +87,7 @@ class StateMachine:
         bases = [vars(base).get("__attrs_attrs__", ()) for base in cls.__mro__[1:]]
         inherited = {field.name for fields in bases for field in fields}
         for name, it in vars(cls).items():
-            if isinstance(it, Method) and name in inherited:
+            if isinstance(it, Method | UpgradeMethod) and name in inherited:
                 raise _both(cls, name)
 
     @classmethod
@@ -369,7 +370,7 @@ _BY_TIME = ("next_deadline", "on_clock")
 
 def _both(machine: type, name: str) -> ConfigError:
     return ConfigError(
-        f"{machine.__name__}.{name} is both a field and a command or query: rename one"
+        f"{machine.__name__}.{name} is both a field and a command, query or upgrade: rename one"
     )
 
 
@@ -401,12 +402,13 @@ def check_class(machine: type[StateMachine]) -> None:
                 f"{name} has a field named {field.name}, which is what time calls: rename it"
             )
         # A method below its field replaced the field's default; one in another class hides the field.
-        if field.name in methods or isinstance(field.default, Method):
+        if field.name in methods or isinstance(field.default, Method | UpgradeMethod):
             raise _both(machine, field.name)
         if since_of([dict(field.metadata)]) > 1 and field.default is attrs.NOTHING:
             raise ConfigError(
                 f"{name}.{field.name} begins in a later version, so it needs a default"
             )
+    check_upgrades(machine)
     for key in _BY_TIME:
         if inspect.iscoroutinefunction(inspect.getattr_static(machine, key)):
             raise ConfigError(f"{name}.{key} must be a plain function: no async")

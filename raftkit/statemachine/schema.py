@@ -7,7 +7,7 @@ final (`docs/command-format.md`): `[name, argument, …]`, parameters of later v
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import blake2b
 from typing import Any, TypeVar
 
@@ -34,6 +34,7 @@ from raftkit.statemachine.declaration import (
     check_decorated,
     methods_of,
 )
+from raftkit.statemachine.upgrades import UpgradeMethod, upgrades_of
 from raftkit.statemachine.values import Codec, Refused, exactly
 
 __all__ = ["MethodSchema", "Rejection", "Schema", "schema_of"]
@@ -91,9 +92,12 @@ class MethodSchema:
     "What it may reject with, by name; without `Rejected` itself."
 
     @property
-    def newest(self) -> int:
-        """The newest version that it names."""
-        return max(self.since, self.result.newest, *(it.newest for it in self.parameters))
+    def versions(self) -> frozenset[int]:
+        """The versions that it names."""
+        rejected = [field for it in self.rejections.values() for field in it.fields]
+        return self.result.versions.union(
+            {self.since}, *(it.versions for it in (*self.parameters, *rejected))
+        )
 
     def encode(self, arguments: Sequence[object]) -> list[Any]:
         """Arguments as declared → as written. Raises Refused, or NotYetEnabled."""
@@ -163,26 +167,33 @@ class Schema:
     "By name, sorted."
     fields: tuple[Field, ...]
     "In the order in which a snapshot has them."
+    upgrade: UpgradeMethod | None
+    "What makes a state of this version of one of the version before, beside the defaults of new fields."
     newest: int
     "The newest version that anything in the class names."
 
     @property
     def fingerprint(self) -> bytes:
-        """32 bytes over commands, queries and fields as of this version."""
-        lines = [
-            *(
-                f"command {it.describe()}"
-                for it in self.commands.values()
-                if it.since <= self.version
-            ),
-            *(f"query {it.describe()}" for it in self.queries.values() if it.since <= self.version),
-            *(
-                f"field {it.name}: {it.codec.schema}"
-                for it in self.fields
-                if it.since <= self.version
-            ),
-        ]
-        return blake2b("\n".join(lines).encode(), digest_size=32).digest()
+        """32 bytes over what the log and the state may hold in this version and those before, by version.
+
+        The same in every process and on every Python. Queries are not in it: they never leave their node.
+        """
+        hasher = blake2b(digest_size=32)
+        for version in range(1, self.version + 1):
+            for line in schema_of(self.machine, version).lines():
+                hasher.update(f"{version} {line}\n".encode())
+        return hasher.digest()
+
+    def lines(self) -> Iterator[str]:
+        """What the log and the state may hold while this version is in force, in words."""
+        for command in self.commands.values():
+            if command.since <= self.version:
+                yield f"command {command.describe()}"
+        for field in self.fields:
+            if field.since <= self.version:
+                yield f"field {field.name}: {field.codec.schema}"
+        if self.upgrade is not None:
+            yield "upgrade"
 
     def encode(self, command: Command[Any, Any]) -> bytes:
         """The bytes of a command, which follow the session header in an entry.
@@ -250,6 +261,8 @@ def schema_of(machine: type[StateMachine], version: int) -> Schema:
         raise ConfigError(f"{machine.__name__}: {refused}") from None
     for field in fields:
         _check_beside(machine, field)
+    upgrades = upgrades_of(machine)
+    versions = {1, *upgrades}.union(*(it.versions for it in methods.values()))
     return Schema(
         machine=machine,
         version=version,
@@ -260,8 +273,21 @@ def schema_of(machine: type[StateMachine], version: int) -> Schema:
             name: it for name, it in methods.items() if not isinstance(kinds[name], CommandMethod)
         },
         fields=fields,
-        newest=max([1, *(it.newest for it in methods.values()), *(it.newest for it in fields)]),
+        upgrade=upgrades.get(version),
+        newest=_newest(machine, versions.union(*(it.versions for it in fields))),
     )
+
+
+def _newest(machine: type[StateMachine], versions: set[int]) -> int:
+    """The highest of the versions that `machine` names. Raises ConfigError unless they follow one another."""
+    newest = max(versions)
+    for version in range(1, newest):
+        if version not in versions:
+            raise ConfigError(
+                f"{machine.__name__} names version {newest}, and nothing of version {version}: versions are "
+                "counted without a gap"
+            )
+    return newest
 
 
 def _fields_text(fields: Sequence[Field]) -> str:

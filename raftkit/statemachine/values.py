@@ -78,13 +78,13 @@ class Codec:
     "Lists inside lists."
     parts: tuple[Codec, ...] = ()
     "Codecs of what is inside. Of a list: its element; of a dict: key and value."
-    since: int = 1
-    "The newest version that names a field of it, parts aside."
+    since: frozenset[int] = frozenset({1})
+    "The versions that begin a field of it, parts aside."
 
     @property
-    def newest(self) -> int:
-        """The newest version that names a field anywhere inside."""
-        return max((self.since, *(it.newest for it in self.parts)))
+    def versions(self) -> frozenset[int]:
+        """The versions that begin a field anywhere inside."""
+        return self.since.union(*(it.versions for it in self.parts))
 
 
 def shown(value: object) -> str:

@@ -350,8 +350,11 @@ def _rejects_twice() -> None:
         (_no_self, "needs a first parameter: self"),
         (_mutable_argument, "the default of items is a list, which all would share"),
         (_mutable_field, r"write attrs\.field\(factory=list\)"),
-        (_query_named_like_a_field, r"It\.value is both a field and a command or query"),
-        (_query_hides_a_field_of_a_base, r"Hiding\.drawn is both a field and a command or query"),
+        (_query_named_like_a_field, r"It\.value is both a field and a command, query or upgrade"),
+        (
+            _query_hides_a_field_of_a_base,
+            r"Hiding\.drawn is both a field and a command, query or upgrade",
+        ),
         (_plain_method_hides_a_command, r"Hiding\.put hides a command or query"),
         (_alias, r"It\.plus is add under another name"),
         (_ctx, "It has a field named ctx"),

@@ -257,26 +257,7 @@ def test_a_machine_that_pauses_may_hold_what_changes() -> None:
     assert [it.name for it in schema_of(Pausing, 1).fields] == ["queues", "box"]
 
 
-# ── fingerprints, queries, rejections ────────────────────────────────────────────────────────────────
-
-
-def test_a_fingerprint_is_of_what_a_version_means() -> None:
-    assert ONE.fingerprint == schema_of(Bank, 1).fingerprint
-    assert len({ONE.fingerprint, TWO.fingerprint, schema_of(Small, 1).fingerprint}) == 3
-    # What only a later version has does not count before.
-    assert schema_of(Small, 1).fingerprint == schema_of(Grown, 1).fingerprint
-    assert schema_of(Small, 2).fingerprint != schema_of(Grown, 2).fingerprint
-
-
-@attrs.define
-class Grown(StateMachine):
-    note: str = attrs.field(default="", metadata=since(2))
-
-    @command
-    def go(self, a: int, b: Annotated[int, since(2)] = 0) -> None: ...
-
-    @command(since=2)
-    def other(self) -> None: ...
+# ── queries, rejections ──────────────────────────────────────────────────────────────────────────────
 
 
 def test_a_query_shares_nothing_with_the_state() -> None:

@@ -281,7 +281,7 @@ def test_fields_are_written_by_version_and_older_values_are_prefixes() -> None:
     assert codec_of(Later, 2).encode(value) == [1, 2.0, []]
     assert codec_of(Later, 3).encode(value) == [1, 2.0, [], ""]
     for version in 1, 2, 3:
-        assert codec_of(Later, version).newest == 3
+        assert codec_of(Later, version).versions == {1, 2, 3}
         plains: list[Any] = [[1, 2.0], [1, 2.0, []], [1, 2.0, [], ""]]
         for plain in plains:
             assert codec_of(Later, version).decode(plain) == value
