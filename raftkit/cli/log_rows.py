@@ -16,7 +16,13 @@ import attrs
 
 from raftkit import StateMachine
 from raftkit.cli.factory import Factory
-from raftkit.driver.sessions import HEADER_BYTES, NONCE_BIT, unpack_header
+from raftkit.driver.sessions import (
+    HEADER_BYTES,
+    NONCE_BIT,
+    VERSION_BYTES,
+    unpack_header,
+    unpack_version,
+)
 from raftkit.encoding import MalformedError
 from raftkit.membership import Configuration, Role
 from raftkit.model import Entry, Kind
@@ -142,6 +148,8 @@ def _content(entry: Entry, words: Words) -> dict[str, Any]:
             return {}
         case Kind.CONFIGURATION:
             return _configuration(entry.payload)
+        case Kind.VERSION if len(entry.payload) == HEADER_BYTES + VERSION_BYTES:
+            return {"content": f"version {unpack_version(entry.payload)[2]}"}
         case _:
             return hexadecimal(entry.payload)
 

@@ -104,6 +104,10 @@ class BytesHost(Host):
         if self._names_deadlines:
             self._apply_batch(run, [])
 
+    def upgrade(self, version: int, run: Run, cluster: bytes) -> None:  # noqa: ARG002
+        """Never called: a bytes machine has one version, and changes what its bytes mean by itself."""
+        raise RaftInternalError(f"a bytes machine is to become version {version}")
+
     def next_deadline(self) -> int | None:
         """See `Host`."""
         deadline_ns: int | None = self.machine.next_deadline()

@@ -46,6 +46,13 @@ class Host(ABC):
         """Apply the one clock entry that `run` is. Raises StateMachineFailed where the node must halt."""
 
     @abstractmethod
+    def upgrade(self, version: int, run: Run, cluster: bytes) -> None:
+        """Bring `version`, which the code knows, in force by the one entry that `run` is.
+
+        Raises StateMachineFailed where the machine can't: then the state is of no use.
+        """
+
+    @abstractmethod
     def next_deadline(self) -> int | None:
         """The log time at which the machine wants a clock entry. Raises what the machine raises."""
 

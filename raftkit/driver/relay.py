@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from raftkit.core import Raft
-from raftkit.driver.sessions import HEADER_BYTES
+from raftkit.driver.sessions import HEADER_BYTES, VERSION_BYTES
 from raftkit.driver_messages import DriverMessage, Forward, ForwardAccepted, ForwardRefused
 from raftkit.messages import Propose, Proposed, Refusal, Refused
 from raftkit.model import Identity, Kind, NodeId
@@ -21,7 +21,7 @@ __all__ = ["Relay"]
 
 REQUESTS_MAX = 4096
 "Requests remembered of one node."
-_ALLOWED = {Kind.COMMAND, Kind.SESSION, Kind.VOID}
+_ALLOWED = {Kind.COMMAND, Kind.SESSION, Kind.VOID, Kind.VERSION}
 
 
 @attrs.define(eq=False)
@@ -98,7 +98,13 @@ class Relay:
 def _is_proper(message: Forward) -> bool:
     """Whether a correct node can have sent this: commands with headers, nothing that only leaders make."""
     kinds = message.kinds or ()
-    return _ALLOWED.issuperset(kinds) and all(len(it) >= HEADER_BYTES for it in message.payloads)
+    if not _ALLOWED.issuperset(kinds) or any(len(it) < HEADER_BYTES for it in message.payloads):
+        return False
+    # One that nobody can read would stop every node.
+    sizes = {
+        len(it) for kind, it in zip(kinds, message.payloads, strict=False) if kind is Kind.VERSION
+    }
+    return sizes <= {HEADER_BYTES + VERSION_BYTES}
 
 
 def _remember(origin: _Origin, request: int) -> None:

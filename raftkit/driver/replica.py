@@ -19,7 +19,7 @@ from raftkit.driver.bytes_host import BytesHost
 from raftkit.driver.cutting import Cuts
 from raftkit.driver.envelope import END, Reader, item
 from raftkit.driver.hosts import Host, Outcome
-from raftkit.driver.sessions import Sessions, unpack_header
+from raftkit.driver.sessions import Sessions, unpack_header, unpack_version
 from raftkit.driver.typed_host import TypedHost
 from raftkit.encoding import MalformedError
 from raftkit.errors import (
@@ -116,7 +116,7 @@ class Replica(Generic[AnyMachine]):
         self.elapsed_ns = 0
         "The same."
         self.version = 1
-        "Version of the machine in force."
+        "Version of the machine in force. Raised by entries, never lowered."
         self.configuration: Configuration | None = None
         "The newest one applied."
         self.configuration_index = Index(0)
@@ -159,7 +159,7 @@ class Replica(Generic[AnyMachine]):
     ) -> list[Outcome]:
         """Apply committed entries, which continue the log; the outcomes in order of those that have a header.
 
-        `each` is called after each command and clock entry, with its index.
+        `each` is called after each command, clock entry and version entry, with its index.
 
         Raises UnknownCommand at an entry that this code does not know, and StateMachineFailed when this node
         must halt: its state is then of no use.
@@ -186,7 +186,7 @@ class Replica(Generic[AnyMachine]):
                     self._apply_commands(piece, outcomes, each)
                 else:
                     self._apply_other(kind, piece, outcomes)
-                if each is not None and kind is Kind.CLOCK:
+                if each is not None and kind in (Kind.CLOCK, Kind.VERSION):
                     each(piece.last)
         except MalformedError as error:
             raise UnknownCommand(self.applied + 1, str(error), outcomes) from error
@@ -221,8 +221,13 @@ class Replica(Generic[AnyMachine]):
                 reply = self._sessions.void(session, seq, ack_below, run.elapsed_ns)
                 outcomes.append((session, seq, reply))
             case Kind.CONFIGURATION:
-                self.configuration = Configuration.decode(payload)
-                self.configuration_index = run.first
+                configuration = Configuration.decode(payload)
+                self._raise_version(configuration.settings.version, run)
+                self.configuration, self.configuration_index = configuration, run.first
+            case Kind.VERSION:
+                session, seq, version = unpack_version(payload)
+                self._raise_version(version, run)
+                outcomes.append((session, seq, replies.VALUE + self.version.to_bytes(8, "big")))
             case Kind.CLOCK:
                 self._host.on_clock(run, self.cluster)
             case Kind.NOOP:
@@ -230,6 +235,18 @@ class Replica(Generic[AnyMachine]):
             case _:
                 raise MalformedError(f"an entry of kind {kind.name.lower()}")
         self.applied = run.first
+
+    def _raise_version(self, version: int, run: Run) -> None:
+        """Bring `version` in force, unless a later one is. Raises MalformedError where this code is older."""
+        if version <= self.version:
+            return
+        if version > self.newest_version:
+            raise MalformedError(
+                f"it brings version {version} of the machine in force, and this code has version "
+                f"{self.newest_version}"
+            )
+        self._host.upgrade(version, run, self.cluster)
+        self.version = version
 
     def next_deadline(self) -> int | None:
         """The log time, as `elapsed_ns`, at which the machine wants a clock entry; None for never.
@@ -344,13 +361,18 @@ class Replica(Generic[AnyMachine]):
         reader = Reader(chunks)
         try:
             header = _Header.read(list(reader.items()))
+            if header.version > self.newest_version:
+                raise UnknownCommand(
+                    header.index,
+                    f"it is in a snapshot of version {header.version} of the machine, and this code has "
+                    f"version {self.newest_version}",
+                    [],
+                )
             fresh = _host_of(self._factory(), header.version, paranoid=self._paranoid)
             if header.kind != fresh.kind:
                 raise MalformedError(
                     f"it is of a machine of {header.kind}, this one is of {fresh.kind}"
                 )
-            if header.version > fresh.newest:
-                raise UnknownCommand(header.index, f"a snapshot of version {header.version}", [])
             sessions = Sessions.restored(reader.items())
             fresh.restore(reader)
             reader.close()

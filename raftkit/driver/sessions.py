@@ -23,14 +23,18 @@ __all__ = [
     "NONCE_BIT",
     "OUTSTANDING_MAX",
     "PENDING",
+    "VERSION_BYTES",
     "Sessions",
     "pack_header",
     "unpack_header",
+    "unpack_version",
 ]
 
 _HEADER = Struct(">QQQ")
 HEADER_BYTES = _HEADER.size
-"A payload of kind COMMAND, SESSION or VOID begins with so many."
+"A payload of kind COMMAND, SESSION, VOID or VERSION begins with so many."
+VERSION_BYTES = 8
+"Behind the header of kind VERSION: the version that it brings in force, big-endian."
 NONCE_BIT = 1 << 63
 "Session ids from here on are drawn by a node at its start: asked at most once, kept in no table."
 OUTSTANDING_MAX = 4096
@@ -49,6 +53,14 @@ def unpack_header(payload: bytes) -> tuple[int, int, int]:
     if len(payload) < HEADER_BYTES:
         raise MalformedError(f"{len(payload)} bytes are no session header")
     return _HEADER.unpack_from(payload)
+
+
+def unpack_version(payload: bytes) -> tuple[int, int, int]:
+    """(session, seq, version) in the `payload` of a version entry. Raises MalformedError."""
+    session, seq, _ = unpack_header(payload)
+    if len(payload) != HEADER_BYTES + VERSION_BYTES:
+        raise MalformedError(f"{len(payload)} bytes are no version entry")
+    return session, seq, int.from_bytes(payload[HEADER_BYTES:], "big")
 
 
 @attrs.define(kw_only=True)

@@ -35,10 +35,12 @@ from raftkit.statemachine import (
     MethodSchema,
     Ownership,
     Query,
+    Schema,
     StateMachine,
     schema_of,
 )
 from raftkit.statemachine.annotations import Field
+from raftkit.statemachine.schema import Upgrade
 from raftkit.statemachine.values import Codec, Refused, exactly
 
 __all__ = ["TypedHost"]
@@ -127,6 +129,27 @@ class TypedHost(Host):
             self.machine.__raft_context__ = Ownership.AT_REST
         self._check(where, run.first)
 
+    def upgrade(self, version: int, run: Run, cluster: bytes) -> None:
+        """See `Host`. Versions come one after the other, each by its own upgrade."""
+        while self.schema.version < version:
+            self.schema = schema_of(self.schema.machine, self.schema.version + 1)
+            if self.schema.upgrade is not None:
+                self._upgrade(self.schema.upgrade, run, cluster)
+
+    def _upgrade(self, upgrade: Upgrade, run: Run, cluster: bytes) -> None:
+        self.machine.__raft_context__ = _context(run, run.first, cluster)
+        try:
+            upgrade.call(self.machine)
+        except (Exception, SystemExit) as error:
+            # To go on would leave replicas that are upgraded by mended code with another state.
+            raise StateMachineFailed(
+                f"{upgrade.where}, which makes version {self.schema.version}, raised at index {run.first} "
+                f"{type(error).__name__}: {error}; nothing is lost: mend it and start every node again"
+            ) from error
+        finally:
+            self.machine.__raft_context__ = Ownership.AT_REST
+        self._check(upgrade.where, run.first)
+
     def _check(self, where: str, index: int) -> None:
         """Raise StateMachineFailed, under `paranoid`, after the command that left what can't be written."""
         if not self._paranoid:
@@ -199,17 +222,19 @@ class TypedHost(Host):
         """See `Host`."""
         held = {it.name: self._held(it) for it in self.schema.fields}
         copied = {name: it.copy() if type(it) in {dict, list} else it for name, it in held.items()}
+        # Another version may be in force by the time that it is written.
+        schema = self.schema
         if self.machine.snapshot_mode == "pause":
-            written = list(self._write(index, copied))
+            written = list(self._write(index, schema, copied))
             return lambda: iter(written)
-        return lambda: self._write(index, copied)
+        return lambda: self._write(index, schema, copied)
 
-    def _write(self, index: Index, held: dict[str, Any]) -> Iterator[bytes]:
-        for field in self.schema.fields:
+    def _write(self, index: Index, schema: Schema, held: dict[str, Any]) -> Iterator[bytes]:
+        for field in schema.fields:
             value = held[field.name]
             try:
-                if field.since > self.schema.version:
-                    field.leave_out(value, self.schema.version)
+                if field.since > schema.version:
+                    field.leave_out(value, schema.version)
                     continue
                 yield item([field.name, field.codec.schema])
                 for plain in _groups(field, value):

@@ -1,4 +1,4 @@
-"""Names the commands, and the clock entries, that hold up a node: nothing is sent or heard while one runs.
+"""Names the commands, clock entries and upgrades that hold up a node: nothing is sent or heard meanwhile.
 
 Laws: it measures and tells, and changes nothing that is replicated. Each is an event; the log gets a line
 at most once in `QUIET_SECONDS`.
@@ -20,6 +20,9 @@ __all__ = ["Watchdog"]
 
 QUIET_SECONDS = 60.0
 "After a warning, until the next."
+
+_BY_ITSELF = {Kind.CLOCK: "on_clock", Kind.VERSION: "the upgrade"}
+"What runs at entries that no caller's command is in."
 
 logger = logging.getLogger("raftkit")
 
@@ -48,8 +51,9 @@ class Watchdog:
             nonlocal since
             before, since = since, self.clock()
             if since - before > self.limit_seconds:
-                is_clock = run.kind(index) is Kind.CLOCK
-                command = "on_clock" if is_clock else self.name(run.payloads[index - run.first])
+                command = _BY_ITSELF.get(run.kind(index)) or self.name(
+                    run.payloads[index - run.first]
+                )
                 self._tell(index, command, since - before)
 
         return note

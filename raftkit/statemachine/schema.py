@@ -37,7 +37,7 @@ from raftkit.statemachine.declaration import (
 from raftkit.statemachine.upgrades import UpgradeMethod, upgrades_of
 from raftkit.statemachine.values import Codec, Refused, exactly
 
-__all__ = ["MethodSchema", "Rejection", "Schema", "schema_of"]
+__all__ = ["MethodSchema", "Rejection", "Schema", "Upgrade", "schema_of"]
 
 T = TypeVar("T")
 
@@ -154,6 +154,16 @@ class MethodSchema:
 
 
 @attrs.frozen(kw_only=True)
+class Upgrade:
+    """What makes a state of one version of one of the version before, beside the defaults of new fields."""
+
+    where: str
+    "For messages: `Counter.split`."
+    call: Callable[[StateMachine], None]
+    "Call it with a machine."
+
+
+@attrs.frozen(kw_only=True)
 class Schema:
     """A machine's class while one version is in force."""
 
@@ -167,8 +177,8 @@ class Schema:
     "By name, sorted."
     fields: tuple[Field, ...]
     "In the order in which a snapshot has them."
-    upgrade: UpgradeMethod | None
-    "What makes a state of this version of one of the version before, beside the defaults of new fields."
+    upgrade: Upgrade | None
+    "To this version; None where new fields with their defaults are all."
     newest: int
     "The newest version that anything in the class names."
 
@@ -273,9 +283,13 @@ def schema_of(machine: type[StateMachine], version: int) -> Schema:
             name: it for name, it in methods.items() if not isinstance(kinds[name], CommandMethod)
         },
         fields=fields,
-        upgrade=upgrades.get(version),
+        upgrade=None if version not in upgrades else _upgrade(machine, upgrades[version]),
         newest=_newest(machine, versions.union(*(it.versions for it in fields))),
     )
+
+
+def _upgrade(machine: type[StateMachine], method: UpgradeMethod) -> Upgrade:
+    return Upgrade(where=f"{machine.__name__}.{method.name}", call=method.function)
 
 
 def _newest(machine: type[StateMachine], versions: set[int]) -> int:

@@ -60,8 +60,8 @@ def upgrade(*, to: int) -> Callable[[Callable[[Any], None]], UpgradeMethod]:
     """Declare the method that makes a state of version `to` of one of the version before.
 
     ``@upgrade(to=2)``, over a method without parameters. It runs on every node when `to` comes in force,
-    with `self.ctx`, before any command of that version. What it raises ends the node, and does so on every
-    node alike: nothing is lost, and mended code goes on from there. Raises ConfigError for what can't be one.
+    with `self.ctx`, before any command of that version. What it raises ends each node that comes to it:
+    nothing is lost, and mended code goes on from there. Raises ConfigError for what can't be an upgrade.
     """
     return lambda function: UpgradeMethod(function, to=to)
 

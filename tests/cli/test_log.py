@@ -120,6 +120,25 @@ def test_every_entry_is_one_line_with_aligned_columns(raftkit: Cli, directory: P
     assert err == "not shown: 2 entries that a later leader replaced or removed\n"
 
 
+def test_a_version_entry_says_which(raftkit: Cli, tmp_path: Path) -> None:
+    storage = open_storage(tmp_path / "a", "a")
+    storage.found(founding_record(storage))
+    payload = pack_header(NONCE_BIT, 1, 0) + (2).to_bytes(8, "big")
+    storage.perform([Write(sequence=1, runs=(a_run(2, 1, payload, kinds=(Kind.VERSION,)),))])
+    storage.close()
+
+    _, out, _ = raftkit("log", "show", tmp_path / "a")
+
+    assert out.splitlines()[-1].split()[2:] == [
+        "version",
+        "1970-01-01T00:00:01.000000Z",
+        "-",
+        "32",
+        "version",
+        "2",
+    ]
+
+
 def test_without_the_machine_commands_are_their_first_bytes(raftkit: Cli, directory: Path) -> None:
     _, out, _ = raftkit("log", "show", directory, "--first", 4, "--last", 4)
 

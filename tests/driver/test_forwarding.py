@@ -397,6 +397,9 @@ def test_what_is_older_than_anything_remembered_is_ignored() -> None:
         {"kinds": (Kind.CONFIGURATION,)},
         {"kinds": (Kind.NOOP,)},
         {"kinds": (Kind.CLOCK,)},
+        {"kinds": (Kind.VERSION,)},
+        {"kinds": (Kind.VERSION,), "payloads": (bytes(31),)},
+        {"kinds": (Kind.COMMAND, Kind.VERSION), "payloads": (bytes(32), bytes(33))},
     ],
 )
 def test_what_no_correct_node_forwards_is_ignored(given: dict[str, Any]) -> None:
@@ -404,6 +407,12 @@ def test_what_no_correct_node_forwards_is_ignored(given: dict[str, Any]) -> None
 
     assert receiver.hear(5, **given) is None
     assert receiver.sent == []
+
+
+def test_a_version_is_proposed_for_another_node() -> None:
+    given = {"kinds": (Kind.VERSION, Kind.COMMAND), "payloads": (bytes(32), bytes(24))}
+
+    assert Receiver().hear(5, **given) is not None
 
 
 def test_an_answer_to_another_ticket_is_not_ours() -> None:

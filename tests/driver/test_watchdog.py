@@ -75,3 +75,21 @@ def test_a_slow_clock_entry_is_named_as_such() -> None:
     note(Index(4))
 
     assert bench.told == [SlowCommand(index=Index(4), command="on_clock", seconds=3.0)]
+
+
+def test_an_upgrade_is_named() -> None:
+    bench = Bench()
+    run = Run(
+        first=Index(7),
+        term=Term(1),
+        time_ns=0,
+        elapsed_ns=0,
+        kinds=(Kind.VERSION,),
+        payloads=(b"",),
+    )
+    note = bench.dog.watch(run)
+    bench.now += 2
+
+    note(Index(7))
+
+    assert bench.told == [SlowCommand(index=Index(7), command="the upgrade", seconds=2.0)]
