@@ -207,8 +207,7 @@ class Node(Generic[M]):
                 return server.replica.query(question)
             case "linearizable":
                 with trio.move_on_after(timeout):
-                    index = await server.wait_read_index()
-                    await server.applying.wait_applied(index)
+                    await server.catch_up()
                     return server.replica.query(question)
                 raise NoQuorum(f"the read was not confirmed within {timeout:g} s: {self.explain()}")
             case _:
@@ -261,6 +260,18 @@ class Node(Generic[M]):
         """Wait until this node has applied the entry at `index`. Raises NodeClosed likewise."""
         await self._server.applying.wait_applied(Index(index))
 
+    async def upgrade(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109
+        """Bring the newest version of the machine in force that the code of all voters has.
+
+        A leader does so by itself after `upgrade_hold`. Returns the version in force at this node. There is
+        no way back: from then on, a node of older code stops applying.
+
+        Raises NotYetEnabled, and says who holds it back, if somebody's code has a newer version and it can't
+        come in force; NoQuorum or OutcomeUnknown if that was not decided in `timeout` seconds, and then to
+        call it again does no harm; NodeClosed.
+        """
+        return await self._server.upgrading.upgrade(within=timeout)
+
     async def snapshot(self) -> SnapshotMeta:
         """Write this node's state to a durable file now, so that the log before it can go.
 
@@ -288,6 +299,7 @@ async def open_node(
     snapshot_entries: int = 100_000,
     snapshot_bytes: int = 64 * 1024 * 1024,
     snapshot_elapsed: float = 0.0,
+    upgrade_hold: float = 10.0,
     found: bool = False,
     paranoid: bool = False,
     record: str | os.PathLike[str] | None = None,
@@ -311,7 +323,9 @@ async def open_node(
     `session_idle` seconds without use; every node writes a snapshot behind the same entries of the log,
     after `snapshot_entries` entries, `snapshot_bytes` of their payload, or `snapshot_elapsed` seconds of
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
-    `heartbeat_interval` in seconds, at most half of the lower election timeout; `paranoid` checks the
+    `heartbeat_interval` in seconds, at most half of the lower election timeout; `upgrade_hold`, for so many
+    seconds the code of all voters must have a newer version of the machine before this node, if it leads,
+    brings it in force, where `math.inf` is never, see `Node.upgrade`; `paranoid` checks the
     core's invariants after every step, that reads change nothing, and that commands leave a state
     that can be written. `record` names a file in which everything is recorded that enters the core, all
     commands included, up to 64 MiB over all lives of the node; `raftkit replay` plays it again.
@@ -336,6 +350,7 @@ async def open_node(
         snapshot_entries=snapshot_entries,
         snapshot_bytes=snapshot_bytes,
         snapshot_elapsed=snapshot_elapsed,
+        upgrade_hold=upgrade_hold,
         found=found,
         paranoid=paranoid,
         threads=isinstance(data_dir, str | os.PathLike),

@@ -19,7 +19,14 @@ from raftkit.cli.factory import CannotLoad, Factory, load_factory
 from raftkit.cli.lines import Line, Lines, open_lines
 from raftkit.cli.node_file import NODE_FILE, NodeFile, read_node_file
 from raftkit.cli.starting import CannotStart, cancel_on_signal
-from raftkit.driver import NodeEvent, RecordingStopped, SlowCommand, SnapshotFailed
+from raftkit.driver import (
+    MachineDiffers,
+    NodeEvent,
+    RecordingStopped,
+    SlowCommand,
+    SnapshotFailed,
+    VersionRaised,
+)
 from raftkit.driver.guarding import meaningful
 from raftkit.messages import (
     ClockStepRefused,
@@ -140,7 +147,10 @@ def _say(lines: Lines, name: str, event: NodeEvent) -> None:
         case PeerMisbehaved(peer=peer, what=what):
             kind, words = "peer_misbehaved", f"dropped a message of {peer}: {what}"
             facts = {"peer": peer.id, "what": what}
-        case RoleChanged() | SlowCommand() | RecordingStopped():
+        case VersionRaised(version=version):
+            kind, words = "version_raised", f"version {version} of the machine is in force"
+            facts = {"version": version}
+        case RoleChanged() | SlowCommand() | RecordingStopped() | MachineDiffers():
             return  # who leads says the first, a warning in the log the others
         case _:
             assert_never(event)

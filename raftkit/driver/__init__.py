@@ -18,19 +18,22 @@ a scope, and `guarding` one meaningful error.
 
 Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
 to write, and `watchdog` names the commands that take too long. `clocking` has the leader append an entry
-when the machine's own deadline has come. Beside all that, `explaining` and
-`reachability` say how the node is, and `local_socket` says it to other processes. `recording` keeps what
-enters the core, in the forms of `recorded_inputs`, where somebody wants to play it again.
+when the machine's own deadline has come, `upgrading` one when all members' code has a newer version of the
+machine. Beside all that, `explaining` and `reachability` say how the node is, and `local_socket` says it to
+other processes. `recording` keeps what enters the core, in the forms of `recorded_inputs`, where somebody
+wants to play it again.
 
 To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
 """
 
 from raftkit.driver.events import (
     EventStream,
+    MachineDiffers,
     NodeEvent,
     RecordingStopped,
     SlowCommand,
     SnapshotFailed,
+    VersionRaised,
 )
 from raftkit.driver.explaining import Statistics, explain, statistics, status
 from raftkit.driver.guarding import open_guarded
@@ -46,6 +49,7 @@ from raftkit.driver.tokens import Session, Token
 __all__ = [
     "EventStream",
     "Life",
+    "MachineDiffers",
     "MemberStatus",
     "NodeEvent",
     "Plan",
@@ -59,6 +63,7 @@ __all__ = [
     "SnapshotFailed",
     "Statistics",
     "Token",
+    "VersionRaised",
     "Votes",
     "ask_node",
     "explain",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -20,7 +20,7 @@ from raftkit.driver.applying import Applying
 from raftkit.driver.forwarding import PENDING_BYTES_MAX, Forwarding
 from raftkit.driver.replica import Replica
 from raftkit.driver.replies import Value, decode_reply
-from raftkit.driver.sessions import HEADER_BYTES, pack_header
+from raftkit.driver.sessions import HEADER_BYTES, VERSION_BYTES, pack_header
 from raftkit.driver.tokens import Session, Token
 from raftkit.driver.waiters import Call, Waiters, token_of
 from raftkit.errors import (
@@ -28,6 +28,7 @@ from raftkit.errors import (
     EntryTooLarge,
     NodeClosed,
     NoQuorum,
+    NotYetEnabled,
     OutcomeUnknown,
     Overloaded,
     RaftError,
@@ -51,6 +52,8 @@ class Calling:
     waiters: Waiters
     forwarding: Forwarding
     wake: Callable[[], None]
+    catch_up: Callable[[], Awaitable[None]]
+    "Waits until all is applied here that was committed when it began."
     entry_bytes_max: Callable[[], int]
     nonce: int
     "The session of this start of the node: at most once, nothing registered."
@@ -71,8 +74,8 @@ class Calling:
         self, command: object, *, within: float, token: Token | None, session: Session | None
     ) -> Any:
         """The command's own result, decided in `session` (None: the node's own) or by `token`."""
-        body = self._prepare(command, token)
         ends = trio.current_time() + within
+        body = await self._prepare(command, token, ends)
         while True:
             if token is not None:
                 call = _by_token(token, Kind.COMMAND, body)
@@ -91,12 +94,14 @@ class Calling:
     async def execute_many(self, commands: Iterable[object], *, within: float) -> list[Any]:
         """The results of `commands`, in the node's own session, sent without waiting for one another."""
         await trio.lowlevel.checkpoint()
+        ends = trio.current_time() + within
         waiting = deque(
-            _Wanted(place, command, self._prepare(command, None))
-            for place, command in enumerate(commands)
+            [
+                _Wanted(place, command, await self._prepare(command, None, ends))
+                for place, command in enumerate(commands)
+            ]
         )
         count, results = len(waiting), dict[int, _Result]()
-        ends = trio.current_time() + within
         while waiting and not any(map(_is_undecided, results.values())):
             try:
                 results |= await self._execute_some(waiting, ends)
@@ -131,8 +136,9 @@ class Calling:
 
     async def execute_once(self, command: object, *, within: float) -> Any:
         """The command's result; sent at most once, without a session, never retried."""
-        call = self._sessionless(Kind.COMMAND, self._prepare(command, None))
-        return self._result(command, call, await self._decide(call, within))
+        ends = trio.current_time() + within
+        call = self._sessionless(Kind.COMMAND, await self._prepare(command, None, ends))
+        return self._result(command, call, await self._decide(call, _left(ends)))
 
     async def outcome(self, token: Token, *, within: float) -> Any:
         """The stored result of a token's command; raises DidNotHappen once that is certain."""
@@ -153,6 +159,17 @@ class Calling:
         if not isinstance(reply, Value):
             raise RaftInternalError(f"a session was registered and answered by {reply}")
         return Session(int.from_bytes(reply.data, "big"))
+
+    async def raise_version(self, version: int, *, within: float) -> int:
+        """Have `version` of the machine brought in force; the version in force behind that entry.
+
+        To do it twice does no harm. Raises NodeClosed, NoQuorum or OutcomeUnknown.
+        """
+        call = self._sessionless(Kind.VERSION, version.to_bytes(VERSION_BYTES, "big"))
+        reply = decode_reply(await self._decide(call, within))
+        if not isinstance(reply, Value):
+            raise RaftInternalError(f"a version was raised and answered by {reply}")
+        return int.from_bytes(reply.data, "big")
 
     async def _own_session(self, within: float) -> Session:
         """The node's own session with a number to spare."""
@@ -196,13 +213,13 @@ class Calling:
             self.waiters.add(void, math.inf)
             self.forwarding.submit(void)
 
-    def _prepare(self, command: object, token: Token | None) -> bytes:
+    async def _prepare(self, command: object, token: Token | None, ends: float) -> bytes:
         """The command's bytes. Raises what is certain before anything is sent.
 
         Of a command that an earlier call may have sent under the same token, nothing is certain.
         """
         try:
-            body = self.replica.encode(command)
+            body = await self._encode(command, ends)
             size, limit = HEADER_BYTES + len(body), self.entry_bytes_max()
             if size > limit:
                 raise EntryTooLarge(size, limit)
@@ -216,11 +233,20 @@ class Calling:
             raise OutcomeUnknown(token, str(error)) from error
         return body
 
+    async def _encode(self, command: object, ends: float) -> bytes:
+        """The command's bytes. NotYetEnabled is only said by a node that has caught up, if it can in time."""
+        try:
+            return self.replica.encode(command)
+        except NotYetEnabled:
+            with trio.move_on_at(ends):
+                await self.catch_up()
+            return self.replica.encode(command)
+
     def _sessionless(self, kind: Kind, body: bytes) -> Call:
         """A call in the session of this start, of which the group keeps no table."""
         number = next(self._numbers)
         payload = pack_header(self.nonce, number, 0) + body
-        once = kind is Kind.COMMAND  # to register twice does no harm
+        once = kind is Kind.COMMAND  # to register twice does no harm, nor to raise a version
         return Call(session=self.nonce, number=number, payload=payload, kind=kind, once=once)
 
     def _result(self, command: object, call: Call, reply: bytes) -> Any:

@@ -12,16 +12,18 @@ import attrs
 import trio
 
 from raftkit.messages import Event, SnapshotTaken
-from raftkit.model import Index
+from raftkit.model import Index, NodeId
 
 __all__ = [
     "QUEUE_MAX",
     "EventStream",
     "Events",
+    "MachineDiffers",
     "NodeEvent",
     "RecordingStopped",
     "SlowCommand",
     "SnapshotFailed",
+    "VersionRaised",
 ]
 
 QUEUE_MAX = 256
@@ -53,6 +55,24 @@ class SnapshotFailed:
 
 
 @attrs.frozen(kw_only=True)
+class MachineDiffers:
+    """A member runs other code of the version that this node has, or another Python."""
+
+    peer: NodeId
+    "Which."
+    why: str
+    "What differs, and what to do, in words that follow its name."
+
+
+@attrs.frozen(kw_only=True)
+class VersionRaised:
+    """Another version of the machine is in force at this node, by an entry or a snapshot."""
+
+    version: int
+    "Which."
+
+
+@attrs.frozen(kw_only=True)
 class RecordingStopped:
     """What enters the core is recorded no more: the file is full, or the disk refuses. The node goes on."""
 
@@ -60,7 +80,15 @@ class RecordingStopped:
     "In words."
 
 
-NodeEvent = Event | RecordingStopped | SlowCommand | SnapshotFailed | SnapshotTaken
+NodeEvent = (
+    Event
+    | MachineDiffers
+    | RecordingStopped
+    | SlowCommand
+    | SnapshotFailed
+    | SnapshotTaken
+    | VersionRaised
+)
 "What a node's listeners hear: the core's events, and the driver's own."
 
 

@@ -59,6 +59,10 @@ class Statistics:
     "Payloads of commands that wait to be sent to a leader."
     configuration_index: Index
     "Where the configuration in force stands in the log; 0 while unborn."
+    version: int
+    "Version of the machine in force here."
+    newest_version: int
+    "The newest that this node's code has."
     members: tuple[MemberStatus, ...]
     "By that configuration; while unborn, by the list it was started with. This node is one of them."
     votes: Votes
@@ -100,6 +104,8 @@ def statistics(server: Server) -> Statistics:
         open_reads=len(server.reading),
         pending_bytes=server.forwarding.pending_bytes,
         configuration_index=raft.configuration_index if raft else Index(0),
+        version=server.replica.version,
+        newest_version=server.replica.newest_version,
         members=members_of(server),
         votes=votes_of(server),
         explanation=explain(server),
@@ -130,7 +136,7 @@ def explain(server: Server) -> str:
             words.append(
                 "this node can't lead; a voter whose code is new enough must, or upgrade one"
             )
-    words += [*_away(server), *_log(server, raft)]
+    words += [*_away(server), *_log(server, raft), *server.upgrading.explain()]
     return "; ".join(words) or f"all is well: {raft.role} in term {raft.term}, leader {raft.leader}"
 
 

@@ -44,6 +44,8 @@ class Plan:
     "See `Config`."
     paranoid: bool
     "See `Config`; also watches callables given to `read`."
+    upgrade_hold: float
+    "Seconds, see `Upgrading`; inf: never."
     alone: bool
     "Whether a list of one may found."
     calls: StorageCalls
@@ -68,6 +70,7 @@ def make_plan(
     snapshot_entries: object,
     snapshot_bytes: object,
     snapshot_elapsed: object,
+    upgrade_hold: object,
     found: object,
     paranoid: object,
     threads: bool,
@@ -89,6 +92,7 @@ def make_plan(
         heartbeat_ms=_ms("heartbeat_interval", heartbeat_interval),
         tick_ms=TICK_MS,
         paranoid=_flag("paranoid", paranoid),
+        upgrade_hold=_seconds_or_never("upgrade_hold", upgrade_hold),
         alone=_flag("found", found),
         calls=InThreads() if threads else InLoop(),
         clock=Clock(),
@@ -156,6 +160,14 @@ def _ms(name: str, seconds: object, *, or_zero: bool = False) -> int:
             f"{name} must be {'0 or ' if or_zero else ''}at least 0.001 seconds and finite, got {seconds!r}"
         )
     return round(seconds * 1000)
+
+
+def _seconds_or_never(name: str, seconds: object) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise ConfigError(
+            f"{name} must be a number of seconds, 0 or more, or inf for never, got {seconds!r:.80}"
+        )
+    return float(seconds)
 
 
 def _bounds_ms(name: str, bounds: object) -> tuple[int, int]:

@@ -36,6 +36,8 @@ class MemberStatus:
     "Whether this node may talk to it now; of the node itself, always."
     why: str
     "Why it is not here; empty when it is."
+    version: int | None
+    "The newest version of the machine that its code has, by its hello. None while it is not here."
     progress: PeerStatus | None
     "What the leader knows of its log. None at any other node, and of the leader itself."
 
@@ -65,6 +67,7 @@ def members_of(server: Server) -> tuple[MemberStatus, ...]:
         why = {peer.id: peer.why for peer in peers.values()}
         listed = [(it.id, it.address, it.role) for it in raft.configuration.members]
     progress = {it.id: it for it in raft.peers()} if raft is not None else {}
+    versions = server.upgrading.versions()
     return tuple(
         MemberStatus(
             id=name,
@@ -73,6 +76,7 @@ def members_of(server: Server) -> tuple[MemberStatus, ...]:
             votes=0 if role is Role.LEARNER else 1,
             here=not why.get(name),
             why=why.get(name, ""),
+            version=versions.get(name),
             progress=progress.get(name),
         )
         for name, address, role in listed

@@ -34,6 +34,7 @@ from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.snapshotting import Snapshotting
 from raftkit.driver.storing import Storing
+from raftkit.driver.upgrading import Upgrading
 from raftkit.driver.waiters import Waiters
 from raftkit.driver.watchdog import Watchdog
 from raftkit.driver_messages import (
@@ -101,6 +102,7 @@ class Server:
     applying: Applying = attrs.field(init=False)
     calling: Calling = attrs.field(init=False)
     clocking: Clocking = attrs.field(init=False)
+    upgrading: Upgrading = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
     events: Events = attrs.field(init=False, factory=Events)
@@ -134,7 +136,8 @@ class Server:
         self.founding = Founding(
             identity=record.identity,
             members=plan.members,
-            settings=plan.settings,
+            # A new group begins with all that its code has.
+            settings=attrs.evolve(plan.settings, version=self.replica.newest_version),
             machine_digest=self.replica.digest(),
             fingerprint=fingerprint_of(self.replica),
             alone=plan.alone,
@@ -145,7 +148,7 @@ class Server:
             replica=self.replica,
             founding=self.founding,
             on_message=self._on_message,
-            on_hello=self._compare_memory,
+            on_hello=self._on_hello,
             on_change=self._on_change,
             on_lost=self._on_lost,
         )
@@ -177,6 +180,7 @@ class Server:
             waiters=self.waiters,
             forwarding=self.forwarding,
             wake=self._wake,
+            catch_up=self.catch_up,
             entry_bytes_max=self._entry_bytes_max,
             nonce=NONCE_BIT | record.nonce,
         )
@@ -185,6 +189,16 @@ class Server:
             applying=self.applying,
             new_ticket=self._new_ticket,
             monotonic_ns=plan.clock.monotonic_ns,
+        )
+        self.upgrading = Upgrading(
+            id=plan.id,
+            replica=self.replica,
+            calling=self.calling,
+            greeting=lambda: self.links.greeting,
+            raft=lambda: self.raft,
+            publish=self.events.publish,
+            fingerprint=self.founding.fingerprint,
+            hold_seconds=plan.upgrade_hold,
         )
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
@@ -214,6 +228,10 @@ class Server:
         if why is not None:
             raise NodeClosed(why)
         return await self.reading.wait_index()
+
+    async def catch_up(self) -> None:
+        """Wait until all is applied here that was committed when this began. Raises NodeClosed."""
+        await self.applying.wait_applied(await self.wait_read_index())
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -253,6 +271,7 @@ class Server:
             nursery.start_soon(self._report_writes, loop, writer)
             nursery.start_soon(self.applying.run)
             nursery.start_soon(self.snapshotting.run)
+            nursery.start_soon(self.upgrading.run)
             nursery.start_soon(self._remember)
             nursery.start_soon(self._watch_clusters)
             told = self.links.greeting.remembered().get(self.storage.record.identity)
@@ -398,6 +417,7 @@ class Server:
     # ── what the apply task reports ──────────────────────────────────────────────────────────────
 
     def _on_applied(self, news: Applied | Unfit) -> None:
+        self.upgrading.on_applied()
         if isinstance(news, Unfit):
             self.reading.fail_all(lambda: NodeClosed(news.reason))
         self._put(news)
@@ -422,6 +442,10 @@ class Server:
 
     def _on_change(self) -> None:
         self._peers_changed.set()
+
+    def _on_hello(self, hello: Hello) -> None:
+        self._compare_memory(hello)
+        self.upgrading.on_hello()
 
     def _compare_memory(self, hello: Hello) -> None:
         """Whether a peer remembers more of this node than its disk does."""

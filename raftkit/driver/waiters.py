@@ -34,7 +34,7 @@ class Call:
     payload: bytes
     "Header and body."
     kind: Kind = Kind.COMMAND
-    "COMMAND, SESSION or VOID."
+    "COMMAND, SESSION, VOID or VERSION."
     deadline: float = math.inf
     "In trio's time; then the waiting task is told what may be said."
     ledger: Session | None = None
@@ -230,9 +230,10 @@ class Waiters:
     def _leave(self, call: Call) -> None:
         """Nobody waits for `call` now. Keep it for as long as a sending of it may take effect.
 
-        What is sent at most once, or registers, has no number to close, and may never be heard of again.
+        What is sent at most once, registers, or raises a version has no number to close, and may never be
+        heard of again.
         """
-        unnumbered = call.once or call.kind is Kind.SESSION
+        unnumbered = call.once or call.kind in (Kind.SESSION, Kind.VERSION)
         if call.over or not (unnumbered or self.is_definite(call)):
             return
         self.drop(call)

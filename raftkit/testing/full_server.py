@@ -180,6 +180,7 @@ class FullServer:
             snapshot_entries=swarm.snapshot_entries,
             snapshot_bytes=0,
             snapshot_elapsed=0.0,
+            upgrade_hold=10.0,
             found=len(self.members) == 1,
             paranoid=True,
             threads=False,

@@ -365,6 +365,7 @@ async def test_the_founding_record_is_offered_to_whom_it_names_and_who_promised_
             snapshot_entries=0,
             snapshot_bytes=0,
             snapshot_elapsed=0,
+            upgrade_hold=10.0,
             found=False,
             paranoid=False,
             threads=False,

@@ -51,6 +51,7 @@ async def node_alone(calls: Slowly) -> AsyncGenerator[Node[Any]]:
         snapshot_entries=0,
         snapshot_bytes=0,
         snapshot_elapsed=0.0,
+        upgrade_hold=10.0,
         found=True,
         paranoid=True,
         threads=False,

@@ -88,6 +88,7 @@ async def test_a_recording_that_is_full_is_an_event_and_the_node_goes_on(
         snapshot_entries=0,
         snapshot_bytes=0,
         snapshot_elapsed=0,
+        upgrade_hold=10.0,
         found=True,
         paranoid=True,
         threads=False,
