@@ -134,7 +134,8 @@ class Ghosts:
         """A server made a step, and nothing of `effects` was done yet."""
         raft = shadow.raft
         assert raft is not None
-        term, before = raft.term, shadow.term
+        state = raft.state
+        term, before = state.current_term, shadow.term
         if term < before:
             fail("S4 TermMonotone", f"{shadow.identity}: {before} → {term}")
         shadow.term = term
@@ -143,8 +144,9 @@ class Ghosts:
         for it in inputs:
             match it:
                 case Receive(sender=sender, message=message):
-                    _absorbed(shadow, message, term)
-                    if isinstance(message, _ANSWERS) and isinstance(raft.state.role, Leader):
+                    if term < message.term:
+                        _joins_not(shadow, message, term)
+                    if isinstance(message, _ANSWERS) and isinstance(state.role, Leader):
                         self._match_holds(shadow, raft, sender)
                 case Propose(ticket=ticket, payloads=payloads):
                     self.callers.proposes((shadow.identity.id, ticket), payloads)
@@ -156,10 +158,9 @@ class Ghosts:
             _pre_vote_pure(shadow, inputs[0], effects, before)
         if effects.persist is not None:
             self._issued(shadow, effects.persist)
-        commit_index = raft.commit_index
-        if commit_index != shadow.commit_index:
-            self._committed(shadow, commit_index)
-        if not isinstance(raft.state.role, Leader):
+        if state.commit_index != shadow.commit_index:
+            self._committed(shadow, state.commit_index)
+        if not isinstance(state.role, Leader):
             shadow.leads = None
         self._bounds(shadow, raft)
         if effects.install is not None:
@@ -310,17 +311,15 @@ class Ghosts:
             self.committed_payloads.append(payload)
 
     def _bounds(self, shadow: Shadow, raft: Raft) -> None:
-        issued, durable, log = shadow.issued, raft.durable_index, shadow.disk.log
-        if raft.last_index != issued.last_index:
-            fail(
-                "S14 Bounds",
-                f"{shadow.identity}: last {raft.last_index}, written {issued.last_index}",
-            )
+        state, issued, log = raft.state, shadow.issued, shadow.disk.log
+        last, durable = state.log.last_index, state.durability.index
+        if last != issued.last_index:
+            fail("S14 Bounds", f"{shadow.identity}: last {last}, written {issued.last_index}")
         if durable > log.last_index or (
             durable >= issued.base_index and log.term(durable) not in (issued.term(durable), None)
         ):
             fail("S3 DurableTruth", f"{shadow.identity} takes {durable} for durable")
-        verified = raft.state.verified_index
+        verified = state.verified_index
         if verified != shadow.verified_index:
             shadow.verified_index = verified
             if raft.leader is not None and raft.leader != shadow.identity.id:
@@ -502,14 +501,13 @@ class Ghosts:
                     fail("S17 MoreUpToDate", f"{shadow.identity} has a newer log, but not {index}")
 
 
-def _absorbed(shadow: Shadow, message: Message, term: Term) -> None:
+def _joins_not(shadow: Shadow, message: Message, term: Term) -> None:
     """S5: whoever is told of a later term joins it, unless it sticks to its leader or is only asked."""
     match message:
         case PreVoteRequest() | PreVoteReply(granted=True) | VoteRequest():
             pass
         case _:
-            if term < message.term:
-                fail("S5 TermAbsorb", f"{shadow.identity} stays in {term}: {message}")
+            fail("S5 TermAbsorb", f"{shadow.identity} stays in {term}: {message}")
 
 
 def _pre_vote_pure(shadow: Shadow, it: Input, effects: Effects, before: Term) -> None:

@@ -305,14 +305,15 @@ class World:
         self.stage.swarm = attrs.evolve(self.stage.swarm, duplication=IDLE_DUPLICATION)
         leader = self._leader_of(quorum)
         writes = sum(s.writes for s in quorum)
-        names, begin = {s.identity.id for s in quorum}, len(self.network.history)
+        names, sent, seen = {s.identity.id for s in quorum}, 0, len(self.network.history)
         budget = IDLE_MESSAGES * len(quorum) * (IDLE_BEATS + 1)
         until = self.stage.agenda.now + IDLE_BEATS * self.stage.swarm.heartbeat_ms / TICK_MS
         while self.stage.agenda.now < until:
             self._pass(1.0)
             # Others may be far behind, and are fed.
-            said = self.network.history[begin:]
-            sent = sum(sender.id in names and target in names for sender, target, _ in said)
+            said = self.network.history[seen:]
+            seen += len(said)
+            sent += sum(sender.id in names and target in names for sender, target, _ in said)
             if sent > budget:
                 fail("S30 Budget", f"{sent} messages > {budget} when idle")
         if sum(s.writes for s in quorum) > writes:
