@@ -25,23 +25,23 @@ __all__ = [
 ]
 
 
-def time_out(state: State) -> None:
-    """§3.4: a server that hears of no leader for an election timeout seeks election.
+def time_out(state: State) -> bool:
+    """§3.4: a server that hears of no leader for an election timeout seeks election. Whether one passed.
 
     Judged after the inputs of its batch: what arrived with the tick may show that the leader lives.
     """
     if isinstance(state.role, Leader) or state.now < state.election_deadline:
-        return
+        return False
     if leases.promised(state):
         # Its own vote is promised as well, whatever its timer was set by. A little later it may.
         assert state.heard_leader_at is not None
         state.election_deadline = state.heard_leader_at + leases.patience(state)
-        return
+        return True
     state.restart_election_timer()
     if not state.may_campaign:
         if state.leader is not None:
             state.become(Follower())
-        return
+        return True
     # §9.6: asking first, so that a server cut off from the others doesn't drive their terms up.
     state.become(PreCandidate(granted={state.identity.id}))
     state.out.send(
@@ -52,6 +52,7 @@ def time_out(state: State) -> None:
         ),
         *state.other_voters,
     )
+    return True
 
 
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────

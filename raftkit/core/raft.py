@@ -235,18 +235,20 @@ class Raft:
         """
         state = self.state
         before = invariants.scalars(state)
-        ticked = False
+        ticked = settled = False
         for position, item in enumerate(inputs):
             if isinstance(item, Tick):
                 assert position == 0, "a tick comes first in its batch"
                 _on_tick(state, item)
                 _settle(state)
-                ticked = True
+                ticked = settled = True
             else:
                 self._take(item)
-        if ticked:
-            election.time_out(state)
-        _settle(state)
+                settled = False
+        if ticked and election.time_out(state):
+            settled = False
+        if not settled:  # or the rules have spoken, and nothing has happened since
+            _settle(state)
         effects = _effects(state)
         if state.config.paranoid:
             invariants.check(state)
