@@ -94,8 +94,9 @@ class Run:
 
     def cut(self, first: Index, last: Index) -> Run:
         """The part from `first` to `last`, both inside this run."""
-        assert self.first <= first <= last <= self.last
-        if first == self.first and last == self.last:
+        end = self.last
+        assert self.first <= first <= last <= end
+        if first == self.first and last == end:
             return self
         here = slice(first - self.first, last - self.first + 1)
         kinds = None if self.kinds is None else self.kinds[here]

@@ -83,6 +83,9 @@ def step_down(state: State, leader: Leader) -> bool:
     """
     progress, me = leader.progress, state.identity.id
     _, high = state.election_ticks
+    # Mostly all others answer, and then there is nothing to count.
+    if state.now - min([it.heard_at for it in progress.values()], default=state.now) <= high:
+        return False
     heard = quorum.confirmed(
         state.configuration,
         lambda voter: state.now if voter == me else progress[voter].heard_at,
