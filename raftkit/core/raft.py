@@ -364,9 +364,9 @@ def _settle(state: State) -> None:
 def _conclude(state: State) -> bool:
     """One round of the role's rules, ending early where it takes another role. Whether any said yes."""
     role, changed = state.role, False
-    its_role = cast("Never", role)
-    for rule in RULES[type(role)]:
-        changed |= rule(state, its_role)
+    rules = cast("tuple[Callable[[State, Role], bool], ...]", RULES[type(role)])
+    for rule in rules:
+        changed |= rule(state, role)
         if state.role is not role:
             break
     return changed
