@@ -185,6 +185,14 @@ class SnapshotReply:
     "The snapshot, or something later, is durable here: go on at `index` + 1."
 
 
+@attrs.frozen(kw_only=True)
+class TimeoutNow:
+    """Campaign at once: I lead this term, and you hold all of my log (§3.10)."""
+
+    term: Term
+    "The leader's term."
+
+
 Message = (
     PreVoteRequest
     | PreVoteReply
@@ -199,8 +207,9 @@ Message = (
     | ReadReply
     | SnapshotChunk
     | SnapshotReply
+    | TimeoutNow
 )
-"What cores say to each other. Tag numbers are in `wire/codec.py`; TimeoutNow's is reserved."
+"What cores say to each other. Tag numbers are in `wire/tags.py`."
 
 
 class Durable(Enum):
@@ -226,6 +235,7 @@ DURABLE_BEFORE: dict[type[Message], Durable] = {
     ReadReply: Durable.NOTHING,
     SnapshotChunk: Durable.NOTHING,
     SnapshotReply: Durable.LOG,
+    TimeoutNow: Durable.NOTHING,
 }
 "The table of `docs/architecture.md`. A leader's term is durable before it leads, by the second row of votes."
 
@@ -431,6 +441,26 @@ class Unfit:
     "In words."
 
 
+@attrs.frozen(kw_only=True)
+class TransferLeadership:
+    """Make another server lead (§3.10), or go on. Answered by SteppedDown or NotHandedOver."""
+
+    ticket: int
+    "Chosen by the driver, echoed in the answer."
+    target: NodeId | None = None
+    "Who shall lead. None: whoever holds the whole log first."
+
+
+@attrs.frozen(kw_only=True)
+class StepDown:
+    """Lead no more. Answered by SteppedDown, or by NotHandedOver."""
+
+    ticket: int
+    "Chosen by the driver, echoed in the answer."
+    hand_over: bool = True
+    "Whether another shall lead before; without that it is soon elected, after a silence."
+
+
 Input = (
     Tick
     | Receive
@@ -444,6 +474,8 @@ Input = (
     | PeerUnreachable
     | Barred
     | Unfit
+    | TransferLeadership
+    | StepDown
 )
 "Everything that can happen to a core."
 
@@ -494,6 +526,7 @@ class Refusal(Enum):
     OVERLOADED = "too many bytes are uncommitted"
     TOO_LARGE = "a payload exceeds entry_bytes_max"
     LEADER_LOST = "the leader was lost before the read was confirmed"
+    TRANSFERRING = "the leader is handing over: ask again"
 
 
 @attrs.frozen(kw_only=True)
@@ -532,7 +565,42 @@ class ReadConfirmed:
     "It goes by a lease: serve the read before the monotonic clock says so, or ask again. None: any time."
 
 
-Answer = Proposed | Refused | ReadConfirmed
+class HandOverRefusal(Enum):
+    """Why a leader goes on leading that was asked not to, or why a server can't be asked."""
+
+    NOT_LEADER = "this server does not lead"
+    UNDER_WAY = "leadership is being handed over already"
+    ITSELF = "this server leads already"
+    UNKNOWN = "the group has no such member"
+    LEARNER = "a learner can't lead"
+    SILENT = "it has not been heard for an election timeout"
+    NOBODY = "no other voter has been heard for an election timeout"
+    ABANDONED = "nobody took over within an election timeout"
+
+
+@attrs.frozen(kw_only=True)
+class SteppedDown:
+    """This server, which was asked to, leads no more. Who does is not known yet."""
+
+    ticket: int
+    "Of the TransferLeadership or StepDown."
+    term: Term
+    "This server's current term: whoever leads next does so in this term or a later one."
+
+
+@attrs.frozen(kw_only=True)
+class NotHandedOver:
+    """A TransferLeadership or a StepDown has come to nothing: this server goes on as before."""
+
+    ticket: int
+    "Of the input."
+    reason: HandOverRefusal
+    "Why. After ABANDONED the target may still win, if it heard of it late."
+    leader: NodeId | None
+    "Who leads, as far as known."
+
+
+Answer = Proposed | Refused | ReadConfirmed | SteppedDown | NotHandedOver
 
 
 @attrs.frozen(kw_only=True)

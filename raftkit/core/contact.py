@@ -14,7 +14,7 @@ from raftkit.core import leases, quorum
 from raftkit.core.progress import Progress, Streaming
 from raftkit.core.stamps import hear_clock
 from raftkit.core.state import Follower, Leader, State
-from raftkit.messages import Heartbeat, HeartbeatReply, PeerUnreachable
+from raftkit.messages import Heartbeat, HeartbeatReply, PeerUnreachable, TimeoutNow
 from raftkit.model import Identity, Index
 
 __all__ = [
@@ -121,16 +121,19 @@ def announce_commit(state: State, leader: Leader) -> bool:
 def resign(state: State, leader: Leader) -> bool:
     """An unfit leader stops when another voter holds its whole log, and so can be elected (§3.6.1).
 
-    It takes no proposals meanwhile, so that comes. If nobody can be reached, `step_down` is for it.
+    It takes no proposals meanwhile, so that comes; the other is told to campaign at once (§3.10). If nobody
+    can be reached, `step_down` is for it.
     """
     if state.unfit is None:
         return False
-    last = state.log.last_index
     voters = state.other_voters
-    if voters and not any(leader.progress[voter].match_index == last for voter in voters):
+    heir = leader.heir(voters, state.log.last_index)
+    if voters and heir is None:
         return False
     # Nobody else can say what is committed before the next leader's no-op is.
     _tell_commit(state, leader, lambda progress: progress.told_commit < state.commit_index)
+    if heir is not None:
+        state.out.send(TimeoutNow(term=state.current_term), heir)
     state.become(Follower())
     return True
 

@@ -1,7 +1,7 @@
 """Leader election (§3.4), who may win one (§3.6.1), and how campaigns stay harmless (§9.6, §4.2.3).
 
-Handlers record votes. `campaign` and `take_office` conclude. A vote is given at most once a term and is
-durable before it is told, one's own included. Asking beforehand changes nothing at anybody.
+Handlers record votes. `campaign`, `campaign_when_told` and `take_office` conclude. A vote is given at most
+once a term and is durable before it is told, one's own included. Asking beforehand changes nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from raftkit.model import Identity, Index, Kind, Run, Term
 
 __all__ = [
     "campaign",
+    "campaign_when_told",
     "on_pre_vote_reply",
     "on_pre_vote_request",
     "on_vote_reply",
@@ -128,15 +129,19 @@ def campaign(state: State, role: PreCandidate) -> bool:
     """A quorum would vote for this server: seek election in the next term (§3.4)."""
     if not quorum.won(state.configuration, role.granted):
         return False
-    state.campaign()
-    state.out.send(
-        VoteRequest(
-            term=state.current_term,
-            last_index=state.log.last_index,
-            last_term=state.log.last_term,
-        ),
-        *state.other_voters,
-    )
+    _stand(state, transfer=False)
+    return True
+
+
+def campaign_when_told(state: State, follower: Follower) -> bool:
+    """§3.10: its leader wants this server to succeed it, so it asks nobody beforehand.
+
+    They would refuse: they have heard that leader, and stick to it (§4.2.3). In the election they don't.
+    """
+    told, follower.told_to_campaign = follower.told_to_campaign, False
+    if not told or not state.may_campaign:
+        return False
+    _stand(state, transfer=True)
     return True
 
 
@@ -177,6 +182,19 @@ def take_office(state: State, role: Candidate) -> bool:
     )
     state.out.events.append(LeaderElected(leader=state.identity.id, term=state.current_term))
     return True
+
+
+def _stand(state: State, *, transfer: bool) -> None:
+    state.campaign()
+    state.out.send(
+        VoteRequest(
+            term=state.current_term,
+            last_index=state.log.last_index,
+            last_term=state.log.last_term,
+            transfer=transfer,
+        ),
+        *state.other_voters,
+    )
 
 
 def _up_to_date(state: State, last_term: Term, last_index: Index) -> bool:

@@ -102,6 +102,9 @@ def _check_leader(state: State, leader: Leader) -> None:
     assert state.installing is None, "its vote was durable after the snapshot"
     assert not leader.fetched, "what was read back is used in its step"
     assert not leader.reads_by_lease, "a lease confirms in the step of the read, or not"
+    if leader.transfer is not None:
+        assert leader.transfer.target != state.identity.id, "who leads is handed nothing"
+        assert leader.transfer.told_at is None or leader.timeout_now_sent
     for progress in leader.progress.values():
         assert progress.match_index < progress.next_index <= log.last_index + 1
         assert progress.round <= leader.round

@@ -13,7 +13,7 @@ from typing import Never, cast
 import attrs
 
 from raftkit.config import Config
-from raftkit.core import contact, election, invariants, reads, replication, snapshots
+from raftkit.core import contact, election, invariants, reads, replication, snapshots, transfer
 from raftkit.core.durability import Durability
 from raftkit.core.log import Log
 from raftkit.core.stamps import elapsed_at
@@ -46,7 +46,10 @@ from raftkit.messages import (
     SnapshotRead,
     SnapshotReply,
     SnapshotTaken,
+    StepDown,
     Tick,
+    TimeoutNow,
+    TransferLeadership,
     Unfit,
     VoteReply,
     VoteRequest,
@@ -73,11 +76,17 @@ HANDLERS: dict[type[Message], Callable[[State, Identity, Never], None]] = {
     ReadReply: reads.on_read_reply,
     SnapshotChunk: snapshots.on_snapshot_chunk,
     SnapshotReply: snapshots.on_snapshot_reply,
+    TimeoutNow: transfer.on_timeout_now,
 }
 "What a message of the current term is for."
 
 RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
-    Follower: (snapshots.acknowledge, reads.ask_again),
+    Follower: (
+        snapshots.acknowledge,
+        reads.ask_again,
+        # After the whole batch: what the leader sent with it is still of its term.
+        election.campaign_when_told,
+    ),
     PreCandidate: (snapshots.acknowledge, election.campaign),
     Candidate: (snapshots.acknowledge, election.take_office),
     Leader: (
@@ -94,7 +103,9 @@ RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
         snapshots.read_next_chunks,
         # After entries, which carry the commit index to most.
         contact.announce_commit,
-        # Last, with all said that a leader has to say.
+        # With all said that a leader has to say: what follows may end its term.
+        transfer.hand_over,
+        # Last, so that who can't lead goes even where nobody takes over.
         contact.resign,
     ),
 }
@@ -346,6 +357,8 @@ LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     PeerUnreachable: contact.on_peer_unreachable,
     Barred: _on_barred,
     Unfit: _on_unfit,
+    TransferLeadership: transfer.on_transfer_leadership,
+    StepDown: transfer.on_step_down,
 }
 "What the driver reports, and what its callers ask."
 

@@ -75,6 +75,8 @@ def _refusal(state: State, propose: Propose) -> Refusal | None:
     assert propose.kinds is None or not {Kind.NOOP, Kind.CONFIGURATION} & set(propose.kinds)
     if not isinstance(state.role, Leader) or state.unfit is not None:
         return Refusal.NOT_LEADER
+    if state.role.transfer is not None:
+        return Refusal.TRANSFERRING  # §3.10: or the target's log would never be as long as this one
     sizes = [len(payload) for payload in propose.payloads]
     if max(sizes) > state.configuration.settings.entry_bytes_max:
         return Refusal.TOO_LARGE

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import deque
+from collections.abc import Iterable
 
 import attrs
 
@@ -27,6 +28,7 @@ from raftkit.messages import (
     Refused,
     RoleChanged,
     SnapshotMeta,
+    SteppedDown,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 
@@ -41,6 +43,7 @@ __all__ = [
     "Role",
     "Round",
     "State",
+    "Transfer",
 ]
 
 # ── roles ────────────────────────────────────────────────────────────────────────────────────────────
@@ -60,6 +63,8 @@ class Follower:
     "This round of heartbeats was not answered yet."
     reads: dict[int, int] = attrs.field(factory=dict[int, int])
     "Ticket of each read asked of the leader, and the tick when it was asked last."
+    told_to_campaign: bool = False
+    "This leader wants this server to succeed it (§3.10)."
 
 
 @attrs.define(kw_only=True)
@@ -105,6 +110,22 @@ ROUNDS_MAX = 64
 
 
 @attrs.define(kw_only=True)
+class Transfer:
+    """Leadership is being handed over (§3.10): no proposals are taken."""
+
+    ticket: int
+    "Of who asked for it."
+    target: NodeId | None
+    "To whom. None: whoever holds the whole log first, and not chosen yet."
+    insists: bool
+    "At the deadline this server leads no more, whoever does. Otherwise it goes on."
+    deadline: int
+    "The tick at which it is abandoned."
+    told_at: int | None = None
+    "The tick at which TimeoutNow was last sent; None: not yet."
+
+
+@attrs.define(kw_only=True)
 class Leader:
     """Leads `current_term`."""
 
@@ -144,6 +165,15 @@ class Leader:
     "Storage was asked for entries from these on."
     fetched: dict[Index, tuple[Run, ...]] = attrs.field(factory=dict[Index, tuple[Run, ...]])
     "What it answered, until the end of the step."
+    transfer: Transfer | None = None
+    "To whom it is handing over, if it is."
+    timeout_now_sent: bool = False
+    "In this term somebody may win an election though voters have heard this leader: no lease holds."
+
+    def heir(self, voters: Iterable[NodeId], last: Index) -> NodeId | None:
+        """Who of `voters` holds the log up to `last`, so can be elected at once: the one heard last."""
+        able = [it for it in voters if self.progress[it].match_index == last]
+        return max(able, key=lambda it: self.progress[it].heard_at, default=None)
 
     def next_round(self, commit_index: Index, monotonic_ns: int) -> None:
         """A round of heartbeats leaves now; every read that waits joins it."""
@@ -173,13 +203,14 @@ TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
     {
         (Follower, Follower),  # a later term, another leader, silence
         (Follower, PreCandidate),  # timed out
+        (Follower, Candidate),  # its leader told it to campaign at once
         (PreCandidate, PreCandidate),  # timed out again
         (PreCandidate, Candidate),  # a quorum would vote for it
         (PreCandidate, Follower),  # heard a leader, a later term, or voted
         (Candidate, Leader),  # a quorum voted for it
         (Candidate, PreCandidate),  # timed out: ask again before the next term
         (Candidate, Follower),  # heard the winner, or a later term
-        (Leader, Follower),  # a later term, no majority answers, or unfit to lead
+        (Leader, Follower),  # a later term, no majority answers, unfit to lead, or asked to
     }
 )
 "Figure 3.3, with pre-vote between follower and candidate."
@@ -336,6 +367,7 @@ class State:
         """Take another role. What the old one still owed is answered."""
         assert (type(self.role), type(role)) in TRANSITIONS
         self._refuse_reads()
+        self._end_transfer()
         lost = self.leader
         if isinstance(self.role, Leader):
             # A leader's own log was never proven by another, and its election timer stood still.
@@ -501,6 +533,14 @@ class State:
     def _announce_configuration(self) -> None:
         index, configuration = self.configurations[-1]
         self.out.events.append(ConfigurationChanged(index=index, configuration=configuration))
+
+    def _end_transfer(self) -> None:
+        """Who asked this leader to make room hears that it has."""
+        match self.role:
+            case Leader(transfer=Transfer(ticket=ticket)):
+                self.out.answers.append(SteppedDown(ticket=ticket, term=self.current_term))
+            case _:
+                pass
 
     def _refuse_reads(self) -> None:
         """Reads of this server that can't be confirmed any more are refused; others' find out by the term."""

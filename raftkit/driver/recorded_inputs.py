@@ -31,7 +31,9 @@ from raftkit.messages import (
     SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
+    StepDown,
     Tick,
+    TransferLeadership,
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Term
@@ -84,6 +86,10 @@ def input_form(it: Input) -> Form:
             return [11, reason]
         case Unfit(reason=reason):
             return [12, reason]
+        case TransferLeadership(ticket=ticket, target=target):
+            return [13, ticket, target]
+        case StepDown(ticket=ticket, hand_over=hand_over):
+            return [14, ticket, int(hand_over)]
         case _:
             assert_never(it)
 
@@ -116,6 +122,13 @@ def read_input(form: object) -> Input:
             return Barred(reason=text(_only(rest)))
         case 12:
             return Unfit(reason=text(_only(rest)))
+        case 13:
+            ticket, target = array(rest, 2)
+            chosen = None if target is None else node_id(target)
+            return TransferLeadership(ticket=unsigned(ticket), target=chosen)
+        case 14:
+            ticket, hand_over = map(unsigned, array(rest, 2))
+            return StepDown(ticket=ticket, hand_over=hand_over != 0)
         case unknown:
             raise MalformedError(f"an input of number {unknown}")
 

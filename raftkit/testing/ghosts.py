@@ -30,6 +30,7 @@ from raftkit.messages import (
     HeartbeatReply,
     Input,
     Message,
+    NotHandedOver,
     PeerMisbehaved,
     PreVoteReply,
     PreVoteRequest,
@@ -45,6 +46,8 @@ from raftkit.messages import (
     SnapshotChunk,
     SnapshotMeta,
     SnapshotReply,
+    SteppedDown,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
     Write,
@@ -162,6 +165,7 @@ class Ghosts:
             self._committed(shadow, state.commit_index)
         if not isinstance(state.role, Leader):
             shadow.leads = None
+            shadow.told_at = None
         self._bounds(shadow, raft)
         if effects.install is not None:
             self._installed(shadow, effects.install)
@@ -169,6 +173,10 @@ class Ghosts:
             self._handed(shadow, run)
         for answer in effects.answer:
             self._answered(shadow, answer)
+        if any(isinstance(answer, NotHandedOver) for answer in effects.answer):
+            shadow.told_at = None
+        if shadow.told_at not in (None, raft.last_index):
+            fail("S27 TransferSanity", f"{shadow.identity} appends, and told another to take over")
         self.steps += 1
         if self.steps % CENSUS_STEPS == 0:
             self._quorum_log()
@@ -377,6 +385,8 @@ class Ghosts:
                     )
                 if index:
                     self._equal_to_leader(shadow, disk.log, index, message.term)
+            case TimeoutNow():
+                self._told(shadow, target, message)
             case VoteRequest(term=term):
                 self._votes(shadow, term, me)
             case VoteReply(term=term, granted=True):
@@ -392,6 +402,16 @@ class Ghosts:
                     fail("S3 SaidDurable", f"{me}: {message}, on disk term {disk.term}")
             case PreVoteRequest() | PreVoteReply() | ReadRequest():
                 pass
+
+    def _told(self, shadow: Shadow, target: NodeId, message: TimeoutNow) -> None:
+        """A leader tells a server to campaign, which must be able to win (§3.10)."""
+        issued, disk = shadow.issued, self.shadows[target].disk
+        if self.leader_of.get(message.term) != shadow.identity:
+            fail("S3 SentByLeader", f"{shadow.identity}: {message}")
+        # Unless it has left the term meanwhile: then it does not obey.
+        if disk.term == message.term and not disk.log.holds(issued.last_index, issued.last_term):
+            fail("S27 TransferSanity", f"{target} is told without entry {issued.last_index}")
+        shadow.told_at = issued.last_index
 
     def _votes(self, shadow: Shadow, term: Term, candidate: Identity) -> None:
         """A vote is told: it must be durable, or a later term be, after which there is no other in `term`."""
@@ -472,6 +492,8 @@ class Ghosts:
                 self.callers.refused(call)
             case ReadConfirmed(index=index):
                 self.callers.confirmed(call, index, self.commit_index)
+            case SteppedDown() | NotHandedOver():
+                pass
 
     # ── all servers together ──
 

@@ -24,6 +24,7 @@ from raftkit.messages import (
     LeaderElected,
     LeaderLost,
     Message,
+    NotHandedOver,
     PreVoteReply,
     PreVoteRequest,
     Proposed,
@@ -34,6 +35,8 @@ from raftkit.messages import (
     RoleChanged,
     SnapshotChunk,
     SnapshotReply,
+    SteppedDown,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
     Write,
@@ -70,6 +73,7 @@ KINDS: dict[str, type[Message]] = {
     "read-reply": ReadReply,
     "chunk": SnapshotChunk,
     "chunk-reply": SnapshotReply,
+    "timeout-now": TimeoutNow,
 }
 "How commands name the kinds of messages."
 
@@ -125,7 +129,8 @@ def message_words(message: Message) -> str:
         case PreVoteRequest():
             return f"pre-vote {term}, last {place(message.last_index, message.last_term)}"
         case VoteRequest():
-            return f"vote {term}, last {place(message.last_index, message.last_term)}"
+            transfer = ", transfer" if message.transfer else ""
+            return f"vote {term}, last {place(message.last_index, message.last_term)}{transfer}"
         case PreVoteReply():
             return f"pre-vote-reply {term} {_granted(message.granted)}"
         case VoteReply():
@@ -156,6 +161,8 @@ def message_words(message: Message) -> str:
             return f"chunk-reply {term} snapshot {message.index} is here"
         case SnapshotReply():
             return f"chunk-reply {term} snapshot {message.index}, has {message.offset} bytes"
+        case TimeoutNow():
+            return f"timeout-now {term}"
         case _:
             assert_never(message)
 
@@ -215,6 +222,11 @@ def answer_words(answer: Answer) -> str:
         case Refused():
             ask = "" if answer.leader is None else f"; ask {answer.leader}"
             return f"answers: refused, {answer.reason.value}{ask}"
+        case SteppedDown():
+            return f"answers: stepped down, T{answer.term}"
+        case NotHandedOver():
+            ask = "" if answer.leader is None else f"; {answer.leader} leads"
+            return f"answers: not handed over, {answer.reason.value}{ask}"
         case _:
             assert_never(answer)
 

@@ -22,6 +22,7 @@ from raftkit.messages import (
     ReadRequest,
     SnapshotChunk,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -47,6 +48,7 @@ _FAMILIES: dict[type[Message], str] = {
     ReadReply: "read",
     SnapshotChunk: "snapshot",
     SnapshotReply: "snapshot",
+    TimeoutNow: "vote",
 }
 "Messages of a family have one colour."
 _STYLE = """

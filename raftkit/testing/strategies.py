@@ -37,6 +37,7 @@ from raftkit.messages import (
     SnapshotChunk,
     SnapshotMeta,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -281,6 +282,7 @@ def messages() -> st.SearchStrategy[Message]:
         st.builds(
             SnapshotReply, term=term, index=_indexes(1), offset=index, installed=st.booleans()
         ),
+        st.builds(TimeoutNow, term=term),
     )
 
 

@@ -47,6 +47,7 @@ from raftkit.messages import (
     SnapshotChunk,
     SnapshotMeta,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -409,6 +410,7 @@ def every_message() -> list[Message | DriverMessage]:
         ReadReply(term=term, ticket=4, index=Index(3)),
         chunk(0, b"part of it"),
         SnapshotReply(term=term, index=Index(9), offset=10, installed=False),
+        TimeoutNow(term=term),
         a_hello(nonce=2),
         Forward(request=6, payloads=(b"please",)),
         ForwardAccepted(request=6, first=Index(4), term=term),

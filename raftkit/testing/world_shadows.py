@@ -49,6 +49,8 @@ class Shadow:
     "The term it leads, as of its last step."
     matches: dict[NodeId, Index] = attrs.field(factory=dict[NodeId, Index])
     "While it leads: the last match index seen of each follower."
+    told_at: Index | None = None
+    "Its last index when it told another to take over; None while that is not under way."
     commit_index: Index = Index(0)
     "Its commit index after the last step."
     verified_index: Index = Index(0)

@@ -53,6 +53,7 @@ _REFUSALS: Final = {
     Refusal.OVERLOADED: 2,
     Refusal.TOO_LARGE: 3,
     Refusal.LEADER_LOST: 4,
+    Refusal.TRANSFERRING: 5,
 }
 "Fixed for ever, as the tags are."
 _REFUSAL_OF: Final = {number: refusal for refusal, number in _REFUSALS.items()}

@@ -23,6 +23,7 @@ from raftkit.messages import (
     ReadReply,
     ReadRequest,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -51,10 +52,12 @@ PackedMessage: TypeAlias = (
     | PreVoteReply
     | VoteRequest
     | VoteReply
+    | TimeoutNow
 )
 "In the order of their frequency."
 
 # Big-endian, without padding: version, tag, then B for a flag and Q for a u64.
+_ONE = struct.Struct(">BBQ")
 _ONE_AND_FLAG = struct.Struct(">BBQB")
 _TWO = struct.Struct(">BBQQ")
 _THREE = struct.Struct(">BBQQQ")
@@ -89,6 +92,8 @@ def encode_packed(message: PackedMessage) -> bytes:
             return _THREE_AND_FLAG.pack(FORMAT, Tag.VOTE_REQUEST, term, index, last_term, flag)
         case VoteReply(term=term, granted=flag):
             return _ONE_AND_FLAG.pack(FORMAT, Tag.VOTE_REPLY, term, flag)
+        case TimeoutNow(term=term):
+            return _ONE.pack(FORMAT, Tag.TIMEOUT_NOW, term)
         case _:
             assert_never(message)
 
@@ -188,6 +193,11 @@ def _forward_accepted(positions: tuple[int, ...]) -> ForwardAccepted:
     )
 
 
+def _timeout_now(positions: tuple[int, ...]) -> TimeoutNow:
+    (term,) = positions
+    return TimeoutNow(term=checked_term(term))
+
+
 _READERS: Final[dict[int, tuple[struct.Struct, Callable[[tuple[int, ...]], PackedMessage]]]] = {
     Tag.PRE_VOTE_REQUEST: (_THREE, _pre_vote_request),
     Tag.PRE_VOTE_REPLY: (_ONE_AND_FLAG, _pre_vote_reply),
@@ -201,6 +211,7 @@ _READERS: Final[dict[int, tuple[struct.Struct, Callable[[tuple[int, ...]], Packe
     Tag.READ_REPLY: (_THREE, _read_reply),
     Tag.SNAPSHOT_REPLY: (_THREE_AND_FLAG, _snapshot_reply),
     Tag.FORWARD_ACCEPTED: (_THREE, _forward_accepted),
+    Tag.TIMEOUT_NOW: (_ONE, _timeout_now),
 }
 
 

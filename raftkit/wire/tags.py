@@ -28,7 +28,6 @@ class Tag(IntEnum):
     SNAPSHOT_CHUNK = 12
     SNAPSHOT_REPLY = 13
     TIMEOUT_NOW = 14
-    "Reserved for the transfer of leadership (§3.10): refused so far."
     HELLO = 32
     FORWARD = 33
     FORWARD_ACCEPTED = 34

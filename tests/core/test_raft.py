@@ -10,7 +10,7 @@ import pytest
 
 from raftkit.core import PeerStatus, Raft
 from raftkit.core.raft import HANDLERS, LOCAL_HANDLERS, RULES
-from raftkit.core.state import TRANSITIONS, Candidate, Follower, Role
+from raftkit.core.state import TRANSITIONS, Candidate, Role
 from raftkit.messages import Effects, Input, Message, Receive, Tick
 from raftkit.model import Index
 from tests.paper.server import (
@@ -131,9 +131,9 @@ def test_roles_change_along_figure_3_3() -> None:
 
 def test_impossible_change_of_role_is_our_bug() -> None:
     """Roles change along Figure 3.3 only."""
-    a = follower("1 1")
+    a = candidate("1 1")
 
-    assert (Follower, Candidate) not in TRANSITIONS
+    assert (Candidate, Candidate) not in TRANSITIONS
     with pytest.raises(AssertionError):
         a.raft.state.become(Candidate())
 

@@ -43,7 +43,9 @@ from raftkit.messages import (
     Receive,
     SnapshotRead,
     SnapshotTaken,
+    StepDown,
     Tick,
+    TransferLeadership,
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Run, Term
@@ -73,6 +75,10 @@ INPUTS: list[Input] = [
     PeerUnreachable(peer="b"),
     Barred(reason="rolled\nback"),
     Unfit(reason="older code"),
+    TransferLeadership(ticket=9, target="b"),
+    TransferLeadership(ticket=9),
+    StepDown(ticket=9, hand_over=True),
+    StepDown(ticket=9, hand_over=False),
 ]
 ME = Identity(id="a", incarnation=1)
 CONFIG = Config(identity=ME, tail_bytes_max=0, paranoid=False)

@@ -480,9 +480,9 @@ MUTANTS = (
     Mutant(
         "unfit-leader-leaves-nobody-to-win",
         "§3.6.1 whose log is longer than all others refuses them its vote",
-        "contact.py",
-        "leader.progress[voter].match_index == last for",
-        "leader.progress[voter].match_index <= last for",
+        "state.py",
+        "self.progress[it].match_index == last]",
+        "self.progress[it].match_index <= last]",
         _SCRIPTED,
     ),
     Mutant(

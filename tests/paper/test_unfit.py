@@ -19,6 +19,7 @@ from raftkit.messages import (
     Refused,
     RoleChanged,
     Send,
+    TimeoutNow,
     Unfit,
     VoteReply,
     VoteRequest,
@@ -104,8 +105,8 @@ def test_unfit_leader_steps_down() -> None:
     assert effects == Effects(send_now=effects.send_now, events=RESIGNED)
 
 
-def test_unfit_leader_first_tells_what_is_committed() -> None:
-    """Nobody else could say so before the next leader's no-op is committed."""
+def test_unfit_leader_tells_what_is_committed_and_then_its_successor_to_campaign() -> None:
+    """Nobody else could say so before the next leader's no-op is committed; and there is one soon (§3.10)."""
     a = leader("1 1")
     a.propose(b"x")
     a.persist()
@@ -115,7 +116,10 @@ def test_unfit_leader_first_tells_what_is_committed() -> None:
     effects = a.step(UNFIT)
 
     told = Heartbeat(term=Term(2), round=1, commit_index=Index(4))
-    assert effects.send_now == (Send(targets=("b", "c"), message=told),)
+    assert effects.send_now == (
+        Send(targets=("b", "c"), message=told),
+        Send(targets=("b",), message=TimeoutNow(term=Term(2))),
+    )
     assert effects.events == RESIGNED
 
 

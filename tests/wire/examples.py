@@ -29,6 +29,7 @@ from raftkit.messages import (
     SnapshotChunk,
     SnapshotMeta,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -141,6 +142,7 @@ MESSAGES: dict[str, Message | DriverMessage] = {
         term=Term(6), snapshot=SNAPSHOT, offset=4096, data=b"the end of a snapshot"
     ),
     "snapshot reply": SnapshotReply(term=Term(6), index=Index(1000), offset=4117, installed=False),
+    "timeout now": TimeoutNow(term=Term(6)),
     "hello": HELLO,
     "forward": Forward(
         request=0x0001000000000003,

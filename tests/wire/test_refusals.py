@@ -24,6 +24,7 @@ from raftkit.messages import (
     ReadReply,
     ReadRequest,
     SnapshotReply,
+    TimeoutNow,
     VoteReply,
     VoteRequest,
 )
@@ -57,7 +58,6 @@ def _packed(layout: str, *values: int) -> bytes:
         (b"\x02\x08", "a message of version 2, from 1 to 1 was agreed"),
         (b"\x01\x00", "a message of tag 0: none that this node knows"),
         (b"\x01\xff", "a message of tag 255: none that this node knows"),
-        (bytes([1, Tag.TIMEOUT_NOW]), "a message of tag 14: none that this node knows"),
     ],
     ids=reason_of,
 )
@@ -112,6 +112,8 @@ BOUNDARIES: list[Message | DriverMessage] = [
     ReadRequest(term=Term(1), ticket=U64_MAX),
     ReadReply(term=Term(1), ticket=0, index=Index(0)),
     SnapshotReply(term=Term(1), index=Index(1), offset=U63_MAX, installed=True),
+    TimeoutNow(term=Term(1)),
+    TimeoutNow(term=Term(U63_MAX)),
     ForwardAccepted(request=U64_MAX, first=Index(1), term=Term(1)),
 ]
 
@@ -398,7 +400,7 @@ def test_every_reason_of_a_refusal_has_its_number(number: int) -> None:
     "positions, why",
     [
         ((7, 0, None), "refused for reason 0"),
-        ((7, 5, None), "refused for reason 5"),
+        ((7, 6, None), "refused for reason 6"),
         ((7, True, None), "not a number from 0"),
         ((True, 1, None), "not a number from 0"),
         ((-1, 1, None), "not a number from 0"),

@@ -1,0 +1,145 @@
+"""Handing leadership over (§3.10), and giving it up.
+
+Asked to make another server lead, a leader takes no more proposals and feeds that server until it holds the
+whole log; then `hand_over` tells it to campaign at once. To the protocol that is an election timeout that
+came early, so nothing here decides safety, and what is lost or comes twice does no harm.
+
+Laws: a transfer ends, by another leader or after an election timeout; then the leader goes on, and takes
+proposals again. Nothing is appended while one is under way. Only a server that this leader has heard of
+late is told, and a server obeys only the leader of its own term.
+"""
+
+from __future__ import annotations
+
+from raftkit.core.state import Follower, Leader, State, Transfer
+from raftkit.messages import (
+    HandOverRefusal,
+    NotHandedOver,
+    StepDown,
+    SteppedDown,
+    TimeoutNow,
+    TransferLeadership,
+)
+from raftkit.model import Identity, NodeId
+
+__all__ = ["hand_over", "on_step_down", "on_timeout_now", "on_transfer_leadership"]
+
+
+# ── facts ────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def on_transfer_leadership(state: State, asked: TransferLeadership) -> None:
+    """Begin to hand over to `target`, or to whoever holds the whole log first."""
+    _begin(state, asked.ticket, asked.target, insists=False)
+
+
+def on_step_down(state: State, asked: StepDown) -> None:
+    """Begin to hand over to anybody, and insist; or lead no more from now on."""
+    if asked.hand_over:
+        _begin(state, asked.ticket, None, insists=True)
+    elif isinstance(state.role, Leader):
+        state.out.answers.append(SteppedDown(ticket=asked.ticket, term=state.current_term))
+        _step_down(state)
+    else:
+        _refuse(state, asked.ticket, HandOverRefusal.NOT_LEADER)
+
+
+def on_timeout_now(state: State, sender: Identity, message: TimeoutNow) -> None:  # noqa: ARG001
+    """This term's leader wants this server to lead. Of an earlier term it never gets here (§3.3)."""
+    if state.follow(sender):
+        assert isinstance(state.role, Follower)
+        state.role.told_to_campaign = True
+
+
+def _begin(state: State, ticket: int, target: NodeId | None, *, insists: bool) -> None:
+    objection = _objection(state, target)
+    if objection is not None:
+        _refuse(state, ticket, objection)
+        return
+    assert isinstance(state.role, Leader)
+    _, high = state.election_ticks
+    state.role.transfer = Transfer(
+        ticket=ticket, target=target, insists=insists, deadline=state.now + high
+    )
+
+
+def _objection(state: State, target: NodeId | None) -> HandOverRefusal | None:
+    """Why leadership can't begin to be handed to `target`, or to anybody."""
+    leader = state.role
+    if not isinstance(leader, Leader):
+        return HandOverRefusal.NOT_LEADER
+    if leader.transfer is not None:
+        return HandOverRefusal.UNDER_WAY
+    if target is not None:
+        return _unable(state, leader, target)
+    if all(_unable(state, leader, voter) for voter in state.other_voters):
+        return HandOverRefusal.NOBODY
+    return None
+
+
+def _unable(state: State, leader: Leader, target: NodeId) -> HandOverRefusal | None:
+    """Why `target` can't lead, as far as this leader knows."""
+    low, _ = state.election_ticks
+    if target == state.identity.id:
+        return HandOverRefusal.ITSELF
+    if target not in leader.progress:
+        return HandOverRefusal.UNKNOWN
+    if not state.configuration.votes(target):
+        return HandOverRefusal.LEARNER
+    if state.now - leader.progress[target].heard_at >= low:
+        return HandOverRefusal.SILENT
+    return None
+
+
+# ── conclusions ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def hand_over(state: State, leader: Leader) -> bool:
+    """The successor holds the whole log: tell it to campaign, again if nothing comes of it (§3.10)."""
+    transfer = leader.transfer
+    if transfer is None:
+        return False
+    if _lapses(state, leader, transfer):
+        return True
+    if transfer.target is None:
+        able = [voter for voter in state.other_voters if _unable(state, leader, voter) is None]
+        transfer.target = leader.heir(able, state.log.last_index)
+    if (
+        transfer.target is None
+        or leader.progress[transfer.target].match_index < state.log.last_index
+    ):
+        return False
+    again = state.config.ticks(state.config.retry_ms)
+    if transfer.told_at is not None and state.now - transfer.told_at < again:
+        return False
+    # Lost, it would cost an election timeout. The second of two finds a candidate of a later term.
+    transfer.told_at = state.now
+    leader.timeout_now_sent = True
+    state.out.send(TimeoutNow(term=state.current_term), transfer.target)
+    return True
+
+
+def _lapses(state: State, leader: Leader, transfer: Transfer) -> bool:
+    """Whether it has come to nothing, because of time or of the target; then whoever asked is told."""
+    reason = None if transfer.target is None else _unable(state, leader, transfer.target)
+    if state.now >= transfer.deadline:
+        reason = HandOverRefusal.ABANDONED
+    if reason is None:
+        return False
+    if transfer.insists:
+        _step_down(state)
+    else:
+        leader.transfer = None
+        _refuse(state, transfer.ticket, reason)
+    return True
+
+
+def _step_down(state: State) -> None:
+    """Follow, and let the others campaign first: who was asked to make room does not come back at once."""
+    state.become(Follower())
+    _, high = state.election_ticks
+    state.election_deadline += high
+
+
+def _refuse(state: State, ticket: int, reason: HandOverRefusal) -> None:
+    state.out.answers.append(NotHandedOver(ticket=ticket, reason=reason, leader=state.leader))
