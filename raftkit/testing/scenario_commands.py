@@ -14,7 +14,15 @@ import attrs
 from raftkit.config import Config, check_settings
 from raftkit.errors import LocalProtocolError
 from raftkit.membership import Settings
-from raftkit.messages import Barred, PeerUnreachable, Propose, Read, Unfit
+from raftkit.messages import (
+    Barred,
+    PeerUnreachable,
+    Propose,
+    Read,
+    StepDown,
+    TransferLeadership,
+    Unfit,
+)
 from raftkit.model import Identity, Index, NodeId
 from raftkit.testing.scenario_group import Group
 from raftkit.testing.scenario_network import Letter, Path
@@ -163,6 +171,23 @@ def _read(play: Play, arguments: list[str]) -> None:
     play.tickets += 1
     server.say(f"is asked to read #{play.tickets}", news=True)
     server.take(Read(ticket=play.tickets, lease=bool(how)))
+
+
+def _transfer(play: Play, arguments: list[str]) -> None:
+    name, *target = take(arguments, 1, 2)
+    server = play.one(name)
+    play.tickets += 1
+    # Whoever it names need not be of the group: that is for the core to see.
+    server.take(TransferLeadership(ticket=play.tickets, target=target[0] if target else None))
+
+
+def _step_down(play: Play, arguments: list[str]) -> None:
+    name, *how = take(arguments, 1, 2)
+    if how not in ([], ["at-once"]):
+        raise NotUnderstoodError(f"{how[0]!r} is not understood")
+    server = play.one(name)
+    play.tickets += 1
+    server.take(StepDown(ticket=play.tickets, hand_over=not how))
 
 
 # ── the network ──────────────────────────────────────────────────────────────────────────────────────
@@ -442,6 +467,8 @@ COMMANDS = {
         Command("stabilise [NODE …]", _stabilise),
         Command("propose NODE NAME[=BYTES] …", _propose),
         Command("read NODE [lease]", _read),
+        Command("transfer NODE [TARGET]", _transfer),
+        Command("step-down NODE [at-once]", _step_down),
         Command("deliver PATH [KIND] [COUNT] [together]", _deliver),
         Command("drop PATH [KIND] [COUNT]", _drop),
         Command("duplicate PATH [KIND] [COUNT]", _duplicate),
