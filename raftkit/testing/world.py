@@ -37,6 +37,8 @@ ELECTION_TICKS_MAX = Settings().election_timeout_ms[1] // TICK_MS
 "Longest election timeout."
 LEADER_TICKS_MAX = 20 * ELECTION_TICKS_MAX
 "A connected quorum has a leader after this long (L1)."
+TRANSFER_TICKS_MAX = ELECTION_TICKS_MAX
+"A leader hands over within this, among servers that have its whole log (L5)."
 CATCH_UP_TICKS = 10
 "Beyond that, a server that lacks everything catches up at a tenth of an entry a tick, or faster (L2)."
 IDLE_BEATS = 10
@@ -133,6 +135,8 @@ class World:
             quorum = self._calm()
             self._elects(quorum)
             self._agrees(quorum)
+            if self._hands_over(quorum):
+                self._agrees(quorum)
             self._falls_silent(quorum)
         except Exception as error:
             if isinstance(error, InvariantViolated):
@@ -298,6 +302,24 @@ class World:
             if last > begin and all(_has_all(server, last) for server in quorum):
                 return
         fail("L2 Agrees", f"not in {limit} ticks: {begin}, {_states(quorum)}")
+
+    def _hands_over(self, quorum: list[Server]) -> bool:
+        """L5: leadership goes where it is asked to go. False if there is nobody to take it."""
+        leader = self._leader_of(quorum)
+        assert leader is not None
+        able = [s for s in quorum if s is not leader and not s.outdated]
+        if not able:
+            return False
+        target, deadline = self.stage.rng.choice(able), self.stage.agenda.now + TRANSFER_TICKS_MAX
+        leader.transfer(target.identity.id)
+        while self._leader_of(quorum) is not target:
+            if self.stage.agenda.now > deadline:
+                detail = (
+                    f"{target.identity.id}, not in {TRANSFER_TICKS_MAX} ticks: {_states(quorum)}"
+                )
+                fail("L5 HandsOver", detail)
+            self._pass(1.0)
+        return True
 
     def _falls_silent(self, quorum: list[Server]) -> None:
         """L3, L6, S30: the leader stays, nothing is written, little is said though much arrives twice."""

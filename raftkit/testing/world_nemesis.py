@@ -170,6 +170,18 @@ class Nemesis:
         if len(fit) - 1 > len(self.servers) // 2:
             self.stage.rng.choice(fit).outdated = True
 
+    def transfer(self) -> None:
+        """A leader is asked to hand over, to anybody or to a server that may be ill."""
+        if leaders := self._leaders():
+            rng = self.stage.rng
+            rng.choice(leaders).transfer(rng.choice([None, *self.servers]))
+
+    def step_down(self) -> None:
+        """A leader is asked to step down, with or without handing over."""
+        if leaders := self._leaders():
+            rng = self.stage.rng
+            rng.choice(leaders).step_down(hand_over=rng.random() < 0.5)
+
     # ── how ──
 
     def _strike(self) -> None:

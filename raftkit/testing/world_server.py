@@ -27,7 +27,9 @@ from raftkit.messages import (
     SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
+    StepDown,
     Tick,
+    TransferLeadership,
     Unfit,
     Write,
 )
@@ -159,6 +161,16 @@ class Server:
         """Ask this server from which index on a read is linearizable."""
         self._tickets += 1
         self.take(Read(ticket=self._tickets))
+
+    def transfer(self, target: NodeId | None) -> None:
+        """Ask this server to make `target` lead, or anybody."""
+        self._tickets += 1
+        self.take(TransferLeadership(ticket=self._tickets, target=target))
+
+    def step_down(self, *, hand_over: bool) -> None:
+        """Ask this server to lead no more."""
+        self._tickets += 1
+        self.take(StepDown(ticket=self._tickets, hand_over=hand_over))
 
     def take_snapshot(self) -> None:
         """Begin a snapshot of the machine as it is; it becomes durable after a while."""

@@ -34,6 +34,8 @@ FAULTS = {
     "step_clock": 0.3,
     "unreachable": 0.5,
     "outdate": 0.1,
+    "transfer": 1.0,
+    "step_down": 0.3,
 }
 "How often each happens in 100 ticks where it is on. The names are methods of `Nemesis`."
 
