@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from raftkit import encoding
-from raftkit.errors import LocalProtocolError
+from raftkit.errors import LocalProtocolError, NotYetEnabled
 from raftkit.statemachine import Context, StateMachine, schema_of
 
 __all__ = ["applying", "unchanged"]
@@ -27,10 +27,14 @@ def applying(
     time_ns: int = 0,
     elapsed_ns: int = 0,
     cluster: bytes = bytes(16),
+    version: int | None = None,
 ) -> Generator[M]:
     """Within the block `machine.ctx` is there, as if the entry at `index` were being applied.
 
-    Raises LocalProtocolError for a machine that a node owns, or that is being applied to already.
+    `version` says which version of the machine is in force, by default the newest. What is called is your
+    choice; asserts at the end that fields of later versions still hold their defaults, for until theirs is
+    in force they are in no snapshot. Raises LocalProtocolError for a machine that a node owns, or that is
+    being applied to already.
     """
     if hasattr(machine, "__raft_context__"):
         raise LocalProtocolError(
@@ -43,6 +47,8 @@ def applying(
         yield machine
     finally:
         del machine.__raft_context__
+    if version is not None:
+        _check_later_fields(machine, version)
 
 
 @contextmanager
@@ -60,6 +66,17 @@ def unchanged(machine: StateMachine) -> Generator[None]:
         assert not changed, f"{type(machine).__name__} changed: {', '.join(changed)}"
 
 
+def _check_later_fields(machine: StateMachine, version: int) -> None:
+    for field in schema_of(type(machine), version).fields:
+        if field.since > version:
+            try:
+                field.leave_out(getattr(machine, field.name), version)
+            except NotYetEnabled as error:
+                name = type(machine).__name__
+                raise AssertionError(f"a command changed {name}.{field.name}: {error}") from None
+
+
 def _fields(machine: StateMachine) -> dict[str, bytes]:
-    fields = schema_of(type(machine), 1).fields
+    newest = schema_of(type(machine), 1).newest
+    fields = schema_of(type(machine), newest).fields
     return {it.name: encoding.dumps(it.encode(getattr(machine, it.name))) for it in fields}

@@ -15,7 +15,7 @@ from typing import Any, cast
 import attrs
 
 from raftkit.driver.replica import Replica
-from raftkit.driver.sessions import NONCE_BIT, pack_header
+from raftkit.driver.sessions import NONCE_BIT, VERSION_BYTES, pack_header
 from raftkit.model import Index, Kind, Run, Term
 from raftkit.statemachine import BytesStateMachine, StateMachine
 
@@ -31,9 +31,29 @@ class Entry:
     """An entry of a log under test."""
 
     body: bytes | None
-    "A command as encoded; None for a clock entry."
+    "A command as encoded; None for a clock entry, and a version entry."
     elapsed_ns: int
     "Its stamp."
+    version: int | None = None
+    "What a version entry brings in force."
+
+    @property
+    def kind(self) -> Kind:
+        """What it is for."""
+        if self.version is not None:
+            return Kind.VERSION
+        return Kind.CLOCK if self.body is None else Kind.COMMAND
+
+    def payload(self, number: int) -> bytes:
+        """Its bytes, under this number of no session."""
+        match self.kind:
+            case Kind.CLOCK:
+                return b""
+            case Kind.VERSION:
+                body = (self.version or 0).to_bytes(VERSION_BYTES, "big")
+            case _:
+                body = self.body or b""
+        return pack_header(NONCE_BIT, number, 0) + body
 
 
 @attrs.frozen(kw_only=True)
@@ -61,14 +81,13 @@ class Copy:
         Raises StateMachineFailed where a node would halt, StateUnwritable for a state that has no bytes.
         """
         index = Index(self.replica.applied + 1)
-        header = b"" if entry.body is None else pack_header(NONCE_BIT, index, 0)
         run = Run(
             first=index,
             term=Term(1),
             time_ns=EPOCH_NS + entry.elapsed_ns,
             elapsed_ns=entry.elapsed_ns,
-            kinds=(Kind.CLOCK,) if entry.body is None else None,
-            payloads=(header + (entry.body or b""),),
+            kinds=None if entry.kind is Kind.COMMAND else (entry.kind,),
+            payloads=(entry.payload(index),),
         )
         with overheard() as raised:
             outcomes = self.replica.apply([run])

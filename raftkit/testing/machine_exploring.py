@@ -1,6 +1,7 @@
 """Looks for the shortest log in which a machine breaks a promise.
 
-Law: what is reported happened. If it does not happen again with the same log, which is what a clock or
+Laws: a machine goes through all its versions, with commands of each, as its group's log did or will. What
+is reported happened. If it does not happen again with the same log, which is what a clock or
 chance looks like, it is reported as it was seen.
 """
 
@@ -9,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from raftkit.driver.replica import Replica
+from raftkit.errors import LocalProtocolError
 from raftkit.statemachine import StateMachine
 from raftkit.testing.machine_copy import Factory
-from raftkit.testing.machine_story import DefectFound, Step
+from raftkit.testing.machine_story import DefectFound, InForce, Step
 from raftkit.testing.machine_strategies import commands as commands_of
 from raftkit.testing.with_hypothesis import UNWATCHED, Flaky, hypothesis, st
 
@@ -30,17 +33,49 @@ _GAPS_NS = (1_000_000, 1_000_000_000, 3_600_000_000_000)
 def logs(
     factory: Factory, commands: st.SearchStrategy[Any] | None
 ) -> st.SearchStrategy[list[Step]]:
-    """Logs of a few of `commands`, by default of any that the machine's annotations allow.
+    """Logs of a few of `commands`, by default of any that the machine's annotations allow in each version.
 
-    Raises LocalProtocolError for a bytes machine without `commands`.
+    Those that are given are of the newest. Raises LocalProtocolError for a bytes machine without `commands`.
     """
-    if commands is None:
-        machine = factory()
-        # Any: for a BytesStateMachine the strategy says what is missing.
-        kind: Any = type(machine) if isinstance(machine, StateMachine) else machine
-        commands = commands_of(kind, int_bits_max=_INT_BITS_MAX)
+    newest = _newest(factory)
+    if commands is not None:
+        return _steps(commands, 1).map(lambda steps: [*_up_to(newest), *steps])
+    machine = factory()
+    # Any: for a BytesStateMachine the strategy says what is missing.
+    kind: Any = type(machine) if isinstance(machine, StateMachine) else machine
+    log = _steps(commands_of(kind, version=newest, int_bits_max=_INT_BITS_MAX), 1)
+    for version in range(newest, 1, -1):
+        before = _steps_before(kind, version)
+        log = st.builds(_joined, before, st.just(version), log)
+    return log
+
+
+def _steps(commands: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[list[Step]]:
+    """At least `size` steps."""
     step = st.builds(Step, command=commands, after_ns=st.sampled_from(_GAPS_NS))
-    return st.lists(step, min_size=1, max_size=_STEPS_MAX)
+    return st.lists(step, min_size=size, max_size=_STEPS_MAX)
+
+
+def _steps_before(kind: Any, version: int) -> st.SearchStrategy[list[Step]]:
+    """Steps of the version before `version`; none where it has no commands."""
+    try:
+        commands = commands_of(kind, version=version - 1, int_bits_max=_INT_BITS_MAX)
+    except LocalProtocolError:
+        return st.just([])
+    return _steps(commands, 0)
+
+
+def _joined(before: list[Step], version: int, after: list[Step]) -> list[Step]:
+    return [*before, Step(command=InForce(version)), *after]
+
+
+def _newest(factory: Factory) -> int:
+    return Replica(factory).newest_version
+
+
+def _up_to(version: int) -> list[Step]:
+    """What a log begins with whose commands are of `version`."""
+    return [Step(command=InForce(version))] if version > 1 else []
 
 
 def explore(
@@ -55,7 +90,7 @@ def explore(
     Raises DefectFound with the shortest log that could be found, and whatever else `check` raises.
     """
     if commands is not None and not isinstance(commands, st.SearchStrategy):
-        check([Step(command=it) for it in commands])
+        check([*_up_to(_newest(factory)), *(Step(command=it) for it in commands)])
         return
     found: list[DefectFound] = []
 
@@ -89,6 +124,9 @@ def _without_needless_steps(
     """One each of whose steps is needed: now and then Hypothesis stops looking before that."""
     place = 0
     while place < len(defect.log):
+        if isinstance(defect.log[place].command, InForce):
+            place += 1  # what follows is of that version
+            continue
         try:
             check([*defect.log[:place], *defect.log[place + 1 :]])
         except DefectFound as shorter:

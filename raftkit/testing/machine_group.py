@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from raftkit.driver.replica import Outcome, Replica
-from raftkit.driver.sessions import NONCE_BIT, pack_header
+from raftkit.driver.sessions import NONCE_BIT, VERSION_BYTES, pack_header
 from raftkit.errors import StateMachineFailed, StateUnwritable
 from raftkit.model import Index, Kind, NodeId, Run, Term
 from raftkit.testing.machine_copy import EPOCH_NS, Factory, overheard
@@ -35,7 +35,10 @@ class Member:
 
 
 class Group:
-    """Members a, b, c, … of which one leads: it applies each entry at once, and answers."""
+    """Members a, b, c, … of which one leads: it applies each entry at once, and answers.
+
+    The newest version of the machine is in force.
+    """
 
     def __init__(self, factory: Factory, size: int = 3) -> None:
         self.members = {
@@ -49,6 +52,11 @@ class Group:
         self._factory = factory
         self._digests: dict[int, bytes] = {}
         "By index; of whoever applied the entry first."
+        newest = self.members["a"].replica.newest_version
+        if newest > 1:
+            header = pack_header(NONCE_BIT, 1, 0)
+            self._append(Kind.VERSION, header + newest.to_bytes(VERSION_BYTES, "big"))
+            self.follow("a")
 
     def execute(self, command: Any) -> bytes:
         """The leader's reply, as `raftkit.driver.replies` has it. Raises DefectFound, LocalProtocolError."""

@@ -14,10 +14,30 @@ import attrs
 from raftkit.errors import StateMachineFailed, StateUnwritable
 from raftkit.testing.machine_copy import Answer, Copy, Entry
 
-__all__ = ["DefectFound", "Step", "Turn", "apart", "applied", "different_fields", "turns"]
+__all__ = [
+    "DefectFound",
+    "InForce",
+    "Step",
+    "Turn",
+    "apart",
+    "applied",
+    "different_fields",
+    "turns",
+]
 
 _SHOWN = 60
 "Characters of a value that are shown."
+
+
+@attrs.frozen
+class InForce:
+    """In the place of a command: another version of the machine comes in force."""
+
+    version: int
+    "Which."
+
+    def __str__(self) -> str:
+        return f"version {self.version} comes in force"
 
 
 @attrs.frozen(kw_only=True)
@@ -25,7 +45,7 @@ class Step:
     """A command in a log."""
 
     command: Any
-    "As given to `node.execute`."
+    "As given to `node.execute`; or an InForce."
     after_ns: int = 1_000_000
     "How much later than the step before."
 
@@ -69,11 +89,11 @@ def turns(copy: Copy, log: Sequence[Step]) -> Iterator[Turn]:
                 where=f"the clock entry of {name} before step {number}",
                 entry=Entry(body=None, elapsed_ns=elapsed_ns),
             )
-        body = copy.replica.encode(step.command)
-        yield Turn(
-            where=f"{step.command!s:.200} at step {number}",
-            entry=Entry(body=body, elapsed_ns=elapsed_ns),
-        )
+        if isinstance(step.command, InForce):
+            entry = Entry(body=None, elapsed_ns=elapsed_ns, version=step.command.version)
+        else:
+            entry = Entry(body=copy.replica.encode(step.command), elapsed_ns=elapsed_ns)
+        yield Turn(where=f"{step.command!s:.200} at step {number}", entry=entry)
 
 
 def applied(check: str, copy: Copy, turn: Turn, log: Sequence[Step]) -> Answer:

@@ -50,7 +50,7 @@ class Twin:
 
     def apply(self, entry: Entry) -> Answer | str:
         """What came of the next entry there; words where a node would have halted."""
-        match self.ask("apply", entry.elapsed_ns, entry.body):
+        match self.ask("apply", entry.elapsed_ns, entry.body, entry.version):
             case [bytes() as reply, bytes() as digest]:
                 return Answer(reply=reply, digest=digest)
             case words:
@@ -191,8 +191,8 @@ def serve() -> None:
                     answer = f"{type(error).__name__}: {error}"
             case ["renew"]:
                 copy = Copy(factory)
-            case ["apply", int() as elapsed_ns, bytes() | None as body]:
-                answer = _apply(copy, Entry(elapsed_ns=elapsed_ns, body=body))
+            case ["apply", int() as elapsed_ns, bytes() | None as body, int() | None as version]:
+                answer = _apply(copy, Entry(elapsed_ns=elapsed_ns, body=body, version=version))
             case ["fields"]:
                 answer = [list(it) for it in copy.fields()]
             case _:

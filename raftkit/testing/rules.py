@@ -17,10 +17,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar
 
+from raftkit.driver.replica import Replica
 from raftkit.errors import CommandFailed, Rejected
 from raftkit.model import NodeId
 from raftkit.statemachine import Command, StateMachine
 from raftkit.statemachine.declaration import methods_of
+from raftkit.statemachine.upgrades import upgrades_of
 from raftkit.testing.applying import applying
 from raftkit.testing.machine_copy import EPOCH_NS, Factory
 from raftkit.testing.machine_group import Group
@@ -47,12 +49,17 @@ class GroupRules(stateful.RuleBasedStateMachine):
         make = _written(type(self), "factory")
         self.group = Group(make)
         self.free = self.model()
+        if isinstance(self.free, StateMachine):
+            for _, upgrade in sorted(upgrades_of(type(self.free)).items()):
+                self._lent(getattr(self.free, upgrade.name))
 
     @classmethod
     def commands(cls) -> st.SearchStrategy[Command[Any, Any]]:
-        """What is executed; by default whatever the annotations allow."""
-        machine: object = _written(cls, "factory")()
-        return commands(type(machine), int_bits_max=_INT_BITS_MAX)
+        """What is executed; by default whatever the annotations allow in the newest version."""
+        make = _written(cls, "factory")
+        machine: object = make()
+        newest = Replica(make).newest_version
+        return commands(type(machine), version=newest, int_bits_max=_INT_BITS_MAX)
 
     def model(self) -> Any:
         """An object with a method for each command; by default a free instance of the machine."""

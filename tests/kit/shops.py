@@ -20,8 +20,9 @@ from time import time as now
 from typing import Annotated, ClassVar, Literal, NewType
 
 import attrs
+from hypothesis import strategies as st
 
-from raftkit import BytesStateMachine, Rejected, StateMachine, command, query
+from raftkit import BytesStateMachine, Rejected, StateMachine, command, query, upgrade
 from raftkit.statemachine import Batch, since
 
 Sku = NewType("Sku", str)
@@ -314,3 +315,61 @@ class Fragile(Slots):
 
 nameless = lambda: Shop()  # noqa: E731, PLW0108 - a factory as people write them
 stocked = partial(Shop, stock={})
+
+
+# ── versions ─────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.define
+class Till(StateMachine):
+    """A good one of three versions."""
+
+    cents: dict[str, int] = attrs.field(factory=dict)
+    sales: int = attrs.field(default=0, metadata=since(2))
+
+    @command
+    def sell(
+        self,
+        sku: str,
+        cents: Annotated[int, st.integers(0, 9)],
+        times: Annotated[int, since(2)] = 1,
+    ) -> int:
+        self.cents[sku] = self.cents.get(sku, 0) + cents * times
+        return self.cents[sku]
+
+    @command(since=2)
+    def count(self) -> int:
+        self.sales += 1
+        return self.sales
+
+    @upgrade(to=3)
+    def close_the_book(self) -> None:
+        self.cents = {"before": sum(self.cents.values())}
+
+
+@attrs.define
+class EarlyTill(Till):
+    """One that changes a field before its version is in force."""
+
+    @command
+    def start(self) -> None:
+        self.sales += 1
+
+
+@attrs.define
+class ZeroTill(Till):
+    """One with an upgrade that not every state survives."""
+
+    @upgrade(to=3)
+    def close_the_book(self) -> None:
+        for it in self.cents.values():
+            1 // it
+
+
+@attrs.define
+class ClockTill(Till):
+    """One whose upgrade looks at a clock."""
+
+    @upgrade(to=3)
+    def close_the_book(self) -> None:
+        self.cents = {str(time.time()): 1}
