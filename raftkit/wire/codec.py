@@ -149,6 +149,12 @@ def decode_message(
     if len(data) < _TAGGED.size:
         raise RemoteProtocolError(f"a message of {len(data)} bytes")
     version, tag = data[0], data[1]
+    if tag == Tag.HELLO and version > sender_format:
+        # What every version can read: a sender that does not write it knows no version that we do.
+        raise RemoteProtocolError(
+            f"it speaks raftkit's wire format from version {version} on, this node up to {FORMAT}: "
+            "run a raftkit there, or here, that knows both"
+        )
     if not FORMAT <= version <= sender_format:
         raise RemoteProtocolError(
             f"a message of version {version}, from {FORMAT} to {sender_format} was agreed"

@@ -151,7 +151,9 @@ class FrameDecoder:
     def _decode(self, content: bytes) -> Frame:
         version, cluster, group, number, nonce, incarnation, size = _HEADER.unpack_from(content)
         if version != FRAME_FORMAT:
-            raise RemoteProtocolError(f"a frame of format {version}, this is {FRAME_FORMAT}")
+            raise RemoteProtocolError(
+                f"a frame of format {version}, this is {FRAME_FORMAT}: run a raftkit there that knows it"
+            )
         start = _HEADER.size + size
         body = memoryview(content)[start:]
         scope = Scope(cluster=cluster, epoch=Epoch(number=number, nonce=nonce), group=group)

@@ -186,7 +186,7 @@ def test_checksum_comes_before_the_header() -> None:
 def test_frame_of_another_format_is_refused(version: int) -> None:
     why = _refused(_patched(PREFIX, bytes([version])))
 
-    assert why == f"a frame of format {version}, this is 1"
+    assert why == f"a frame of format {version}, this is 1: run a raftkit there that knows it"
 
 
 @pytest.mark.parametrize(
