@@ -16,6 +16,7 @@ __all__ = [
     "kill_starts",
     "stop_followers",
     "stop_leaders",
+    "wait_whole",
 ]
 
 LOAD_SECONDS = 0.5
@@ -27,7 +28,7 @@ STOP_SECONDS = 1.5
 async def kill_leaders(storm: Storm, times: int) -> None:
     """Kill whoever leads, so often. How long the group is silent then is in the report."""
     for _ in range(times):
-        leader, term = await _wait_whole(storm)
+        leader, term = await wait_whole(storm)
         assert storm.group.kill(leader, down=0.0)
         await storm.nemesis.measure("kill")
         await _wait_newer_leader(storm, term)
@@ -35,18 +36,18 @@ async def kill_leaders(storm: Storm, times: int) -> None:
 
 async def kill_in_turn(storm: Storm) -> None:
     """Kill every node once, the leader first, each when the one before is back."""
-    leader, _ = await _wait_whole(storm)
+    leader, _ = await wait_whole(storm)
     await kill_leaders(storm, 1)
     for name in storm.group.names:
         if name != leader:
-            await _wait_whole(storm)
+            await wait_whole(storm)
             assert storm.group.kill(name, down=0.0)
 
 
 async def kill_all(storm: Storm, times: int) -> None:
     """Kill all nodes at once, so often."""
     for _ in range(times):
-        _, term = await _wait_whole(storm)
+        _, term = await wait_whole(storm)
         for name in storm.group.names:
             assert storm.group.kill(name, down=0.0)
         await _wait_newer_leader(storm, term)
@@ -55,7 +56,7 @@ async def kill_all(storm: Storm, times: int) -> None:
 async def stop_leaders(storm: Storm, times: int) -> None:
     """Stop whoever leads until another one does, and a little longer, so often."""
     for _ in range(times):
-        leader, term = await _wait_whole(storm)
+        leader, term = await wait_whole(storm)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(lambda it: storm.group.stop(it, seconds=STOP_SECONDS), leader)
             await _wait_newer_leader(storm, term)
@@ -64,14 +65,14 @@ async def stop_leaders(storm: Storm, times: int) -> None:
 async def stop_followers(storm: Storm, times: int) -> None:
     """Stop somebody who doesn't lead, while the others go on, so often."""
     for _ in range(times):
-        leader, _ = await _wait_whole(storm)
+        leader, _ = await wait_whole(storm)
         name = next(it for it in storm.group.names if it != leader)
         await storm.group.stop(name, seconds=STOP_SECONDS)
 
 
 async def kill_starts(storm: Storm, times: int) -> None:
     """Kill one node, and so many of its next processes while they open its directory or soon after."""
-    await _wait_whole(storm)
+    await wait_whole(storm)
     name = storm.group.names[0]
     assert storm.group.kill(name, down=0.0)
     with trio.fail_after(100):
@@ -85,7 +86,7 @@ async def _wait_newer_leader(storm: Storm, term: int) -> None:
         await storm.group.wait_for(lambda: max(storm.group.leaders) > term)
 
 
-async def _wait_whole(storm: Storm) -> tuple[str, int]:
+async def wait_whole(storm: Storm) -> tuple[str, int]:
     """Wait until all nodes are up and have worked for a while; who leads then, of which term."""
     with trio.fail_after(60):
         while True:
