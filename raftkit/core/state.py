@@ -155,8 +155,6 @@ class Leader:
     "Those that wait for an answer to theirs, in the order of rounds."
     reads_by_lease: list[int] = attrs.field(factory=list[int])
     "Tickets of reads of this server that its lease may confirm, until the end of the step."
-    timeout_now_sent: bool = False
-    "Somebody was told to campaign at once, whom no promise stops: there is no lease in this term."
     uncommitted: deque[tuple[Index, int]] = attrs.field(factory=deque[tuple[Index, int]])
     "Last index and payload bytes of each uncommitted proposal, in order."
     uncommitted_bytes: int = 0

@@ -153,8 +153,7 @@ LITERATURE_MUTANTS = (
         "clings-to-a-snapshot-that-is-gone",
         "§5.3 the newest snapshot is sent, from its beginning (F8)",
         "snapshots.py",
-        "        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)\n"
-        "    elif mode.offset",
+        "        state.send_snapshot(progress, gone=request.snapshot)\n    elif mode.offset",
         "        mode.asked = False\n    elif mode.offset",
         _SCENARIOS,
     ),
@@ -162,11 +161,10 @@ LITERATURE_MUTANTS = (
         "parts-of-two-snapshots",
         "§5.3 the newest snapshot is sent, from its beginning (F8)",
         "snapshots.py",
-        "        progress.mode = Snapshotting(snapshot=state.snapshot, moved_at=state.now)\n"
-        "    elif mode.offset",
-        "        progress.mode = Snapshotting(\n"
-        "            snapshot=state.snapshot, offset=mode.offset, moved_at=state.now\n"
-        "        )\n"
+        "        state.send_snapshot(progress, gone=request.snapshot)\n    elif mode.offset",
+        "        state.send_snapshot(progress, gone=request.snapshot)\n"
+        "        if isinstance(progress.mode, Snapshotting):\n"
+        "            progress.mode.offset = mode.offset\n"
         "    elif mode.offset",
         _SCENARIOS,
     ),
@@ -185,16 +183,16 @@ LITERATURE_MUTANTS = (
         "election.py",
         "    if not quorum.won(state.configuration, role.granted):\n"
         "        return False\n"
-        "    state.campaign()\n",
-        "    state.campaign()\n",
+        "    _stand(state, transfer=False)\n",
+        "    _stand(state, transfer=False)\n",
         _SCENARIOS,
     ),
     Mutant(
         "sticks-longer-than-it-waits",
         "§4.2.3 stickiness ends before anybody campaigns (I8)",
         "election.py",
-        "    low, _ = state.election_ticks\n    return state.heard_leader_at",
-        "    _, low = state.election_ticks\n    return state.heard_leader_at",
+        "state.now - heard < leases.patience(state)",
+        "state.now - heard < state.election_ticks[1]",
         _SCENARIOS,
     ),
     Mutant(
