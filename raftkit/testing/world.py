@@ -37,8 +37,8 @@ ELECTION_TICKS_MAX = Settings().election_timeout_ms[1] // TICK_MS
 "Longest election timeout."
 LEADER_TICKS_MAX = 20 * ELECTION_TICKS_MAX
 "A connected quorum has a leader after this long (L1)."
-TRANSFER_TICKS_MAX = ELECTION_TICKS_MAX
-"A leader hands over within this, among servers that have its whole log (L5)."
+TRANSFER_TICKS_MAX = 3 * ELECTION_TICKS_MAX
+"A leader hands over within this, among servers that have its whole log (L5): once it gave up another."
 CATCH_UP_TICKS = 10
 "Beyond that, a server that lacks everything catches up at a tenth of an entry a tick, or faster (L2)."
 IDLE_BEATS = 10
@@ -305,20 +305,24 @@ class World:
 
     def _hands_over(self, quorum: list[Server]) -> bool:
         """L5: leadership goes where it is asked to go. False if there is nobody to take it."""
-        leader = self._leader_of(quorum)
-        assert leader is not None
+        leader, agenda = self._leader_of(quorum), self.stage.agenda
         able = [s for s in quorum if s is not leader and not s.outdated]
         if not able:
             return False
-        target, deadline = self.stage.rng.choice(able), self.stage.agenda.now + TRANSFER_TICKS_MAX
-        leader.transfer(target.identity.id)
-        while self._leader_of(quorum) is not target:
-            if self.stage.agenda.now > deadline:
+        target, deadline = self.stage.rng.choice(able), agenda.now + TRANSFER_TICKS_MAX
+        ask_at = agenda.now
+        while leader is not target:
+            if agenda.now > deadline:
                 detail = (
                     f"{target.identity.id}, not in {TRANSFER_TICKS_MAX} ticks: {_states(quorum)}"
                 )
                 fail("L5 HandsOver", detail)
+            if leader is not None and agenda.now >= ask_at:
+                # Refused while a transfer that the storm began is under way.
+                leader.transfer(target.identity.id)
+                ask_at = agenda.now + ELECTION_TICKS_MAX / 2
             self._pass(1.0)
+            leader = self._leader_of(quorum)
         return True
 
     def _falls_silent(self, quorum: list[Server]) -> None:
