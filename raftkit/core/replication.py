@@ -160,6 +160,9 @@ def on_append_rejected(state: State, sender: Identity, message: AppendRejected) 
     progress = state.progress_of(sender)
     if progress is None:
         return
+    if message.prev_index > state.log.last_index:
+        state.misbehaved(sender, f"rejects {message.prev_index} of {state.log.last_index}")
+        return
     progress.heard_at = state.now
     if message.prev_index <= progress.match_index or message.prev_index >= progress.next_index:
         return  # overtaken by a later answer

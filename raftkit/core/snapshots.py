@@ -111,10 +111,11 @@ def on_snapshot_reply(state: State, sender: Identity, message: SnapshotReply) ->
     progress = state.progress_of(sender)
     if progress is None:
         return
-    progress.heard_at = state.now
     if message.index > state.log.last_index:
         state.misbehaved(sender, f"has a snapshot at {message.index} of {state.log.last_index}")
-    elif message.installed:
+        return
+    progress.heard_at = state.now
+    if message.installed:
         progress.acknowledge(message.index, state.now)
     else:
         _continue(state, progress, message)

@@ -663,3 +663,15 @@ def test_misplaced_acknowledgement_is_dropped() -> None:
     effects = a.receive("b", AppendAccepted(term=Term(2), index=Index(99)))
 
     assert effects == Effects(events=(PeerMisbehaved(peer=who("b"), what="acknowledges 99 of 3"),))
+
+
+def test_rejection_of_what_was_never_sent_is_dropped() -> None:
+    """S29: a leader never cuts its log, so nobody can have been asked about what lies beyond it."""
+    a = leader("1 1", term=1)
+    message = AppendRejected(
+        term=Term(2), prev_index=Index(4), hint_index=Index(0), hint_term=Term(0)
+    )
+
+    effects = a.receive("b", message)
+
+    assert effects == Effects(events=(PeerMisbehaved(peer=who("b"), what="rejects 4 of 3"),))
