@@ -83,6 +83,7 @@ class Ghosts:
         self._counted: list[tuple[Term, Index]] = []
         self._digest = (0, 0)
         self._disks_lost = False
+        self._suspects: set[tuple[NodeId, Identity, Term]] = set()
         self._majority = len(configuration.voters) // 2 + 1
         chain = TermChain(first=founding.first, previous_term=Term(0))
         chain.extend(founding)
@@ -131,6 +132,17 @@ class Ghosts:
         shadow.leads = None
         self._disks_lost = True
 
+    def forged(self, shadow: Shadow, sender: Identity, message: Message) -> None:
+        """The server gets, as if from `sender`, what nobody sent: it may say so, but must lose nothing.
+
+        Should it take `sender` for its leader, it may take the true one for the other of two.
+        """
+        term = message.term
+        self._suspects.add((shadow.identity.id, sender, term))
+        leader = self.leader_of.get(term)
+        if isinstance(message, AppendEntries | Heartbeat) and leader is not None:
+            self._suspects.add((shadow.identity.id, leader, term))
+
     # ── a step ──
 
     def stepped(self, shadow: Shadow, inputs: Sequence[Input], effects: Effects) -> None:
@@ -143,7 +155,7 @@ class Ghosts:
             fail("S4 TermMonotone", f"{shadow.identity}: {before} → {term}")
         shadow.term = term
         for event in effects.events:
-            self._happened(shadow, event)
+            self._happened(shadow, event, before)
         for it in inputs:
             match it:
                 case Receive(sender=sender, message=message):
@@ -182,13 +194,15 @@ class Ghosts:
             self._quorum_log()
             self._more_up_to_date()
 
-    def _happened(self, shadow: Shadow, event: Event) -> None:
+    def _happened(self, shadow: Shadow, event: Event, before: Term) -> None:
         match event:
             case RoleChanged(role="leader", term=term):
                 self._won(shadow, term)
-            case PeerMisbehaved():
-                # Everything in a world was sent by a correct core.
-                fail("S29 NobodyMisbehaves", f"{shadow.identity}: {event}")
+            case PeerMisbehaved(peer=peer):
+                # Everything else in a world was sent by a correct core.
+                terms = range(before, shadow.term + 1)
+                if not any((shadow.identity.id, peer, it) in self._suspects for it in terms):
+                    fail("S29 NobodyMisbehaves", f"{shadow.identity}: {event}")
             case _:
                 pass
 
@@ -349,8 +363,11 @@ class Ghosts:
 
     def _match_holds(self, shadow: Shadow, raft: Raft, follower: Identity) -> None:
         """S24: what a leader takes for held is on the follower's disk, unless that has left the term."""
-        role, disk = raft.state.role, self.shadows[follower.id].disk
+        role = raft.state.role
         assert isinstance(role, Leader)
+        if follower.id not in role.progress:
+            return  # forged, of nobody
+        disk = self.shadows[follower.id].disk
         index = role.progress[follower.id].match_index
         before = shadow.matches.get(follower.id, 0)
         if index < before:

@@ -179,7 +179,8 @@ class World:
         beats = self.stage.agenda.now * TICK_MS / swarm.heartbeat_ms
         entries = sum(len(chain.payloads) for chain in self.ghosts.chains.values())
         # What arrived twice or again is answered again.
-        again = swarm.duplication * self.network.sent + 8 * self.nemesis.count["replay"]
+        again = swarm.duplication * self.network.sent
+        again += 8 * (self.nemesis.count["replay"] + self.nemesis.count["forge"])
         budget = STORM_MESSAGES * len(self.servers) * (beats + 3 * entries + 10) + again
         if self.network.sent > budget:
             fail(
@@ -188,8 +189,8 @@ class World:
             )
 
     def _arrived(self, sender: Identity, target: NodeId, message: Message) -> None:
-        server = self.servers[target]
-        if server.raft is not None:
+        server = self.servers.get(target)  # none where a stranger's message was answered
+        if server is not None and server.raft is not None:
             self.deliveries += 1
             server.take(Receive(sender=sender, message=message))
 

@@ -4,7 +4,7 @@ Each fault is a method; `Swarm.faults` names those that a world has. Most end by
 Two are no faults but legal behaviour that is rare in life: old messages arrive again, and a leader probes
 lower than it needs to.
 
-Law: nothing here makes a message that a correct server could not have sent.
+Law: only `forge` makes messages that a correct server could not have sent, and tells the ghosts.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from itertools import combinations
 
 import attrs
 
-from raftkit.messages import AppendEntries, Message, PeerUnreachable
+from raftkit.messages import AppendEntries, Message, PeerUnreachable, Receive
 from raftkit.model import Identity, Index, NodeId
+from raftkit.testing.world_forgery import forge
 from raftkit.testing.world_network import Link, Network
 from raftkit.testing.world_server import Server
 from raftkit.testing.world_stage import Stage
@@ -181,6 +182,20 @@ class Nemesis:
         if leaders := self._leaders():
             rng = self.stage.rng
             rng.choice(leaders).step_down(hand_over=rng.random() < 0.5)
+
+    def forge(self) -> None:
+        """A server gets a message that nobody sent, and that Raft must survive."""
+        alive = self._alive()
+        if not alive or len(self.servers) == 1:
+            return
+        server = self.stage.rng.choice(alive)
+        others = [it.identity for it in self.servers.values() if it is not server]
+        raft, ghosts = server.raft, server.ghosts
+        assert raft is not None
+        sender, message = forge(self.stage.rng, raft, others, ghosts.leader_of.get(raft.term))
+        ghosts.forged(server.shadow, sender, message)
+        self.stage.tell(f"forged {sender}→{server.identity.id}: {message}")
+        server.take(Receive(sender=sender, message=message))
 
     # ── how ──
 

@@ -36,6 +36,7 @@ FAULTS = {
     "outdate": 0.1,
     "transfer": 1.0,
     "step_down": 0.3,
+    "forge": 6.0,
 }
 "How often each happens in 100 ticks where it is on. The names are methods of `Nemesis`."
 
