@@ -16,6 +16,7 @@ from raftkit.errors import LocalProtocolError
 from raftkit.membership import Settings
 from raftkit.messages import (
     Barred,
+    Message,
     PeerUnreachable,
     Propose,
     Read,
@@ -23,12 +24,13 @@ from raftkit.messages import (
     TransferLeadership,
     Unfit,
 )
-from raftkit.model import Identity, Index, NodeId
+from raftkit.model import Identity, Index, NodeId, Term
 from raftkit.testing.scenario_group import Group
 from raftkit.testing.scenario_network import Letter, Path
 from raftkit.testing.scenario_play import NotUnderstoodError, Play, number, take
 from raftkit.testing.scenario_server import Server
 from raftkit.testing.scenario_words import (
+    KINDS,
     disk_words,
     log_words,
     state_words,
@@ -212,6 +214,36 @@ def _found(group: Group, path: Path, count: int | None) -> list[Letter]:
             f"{len(letters)} such messages are on their way: see show messages"
         )
     return letters
+
+
+def _forge(play: Play, arguments: list[str]) -> None:
+    path, kind, *given = take(arguments, 2, 9)
+    sender, _, name = path.partition("->")
+    kinds = [it for it in KINDS if it != "chunk"]
+    if kind not in kinds:
+        raise LocalProtocolError(f"no messages {kind!r} are forged, but: {', '.join(kinds)}")
+    server = play.one(name)
+    node, _, incarnation = sender.partition("@")
+    identity = Identity(id=node, incarnation=number(incarnation or "1"))
+    message = _forged(KINDS[kind], server.running.term, given)
+    play.group.ghosts.forged(server.shadow, identity, message)
+    play.group.arrive(Letter(identity, server.id, message))
+
+
+def _forged(kind: type[Message], term: Term, given: list[str]) -> Message:
+    """Of the server's own term and without entries; its numbers are 0 unless they are given."""
+    names = [field.name for field in attrs.fields(kind)]
+    values: dict[str, Any] = {**dict.fromkeys(names, 0), "term": term}
+    for word in given:
+        name, _, value = word.partition("=")
+        if name not in names or name == "runs":
+            raise LocalProtocolError(f"there is no field {name!r}; there are: {', '.join(names)}")
+        values[name] = number(value)
+    for name in {"granted", "installed", "transfer"} & values.keys():
+        values[name] = bool(values[name])
+    if "runs" in values:
+        values["runs"] = ()
+    return kind(**values)
 
 
 def _drop(play: Play, arguments: list[str]) -> None:
@@ -470,6 +502,7 @@ COMMANDS = {
         Command("transfer NODE [TARGET]", _transfer),
         Command("step-down NODE [at-once]", _step_down),
         Command("deliver PATH [KIND] [COUNT] [together]", _deliver),
+        Command("forge SENDER[@INCARNATION]->NODE KIND [FIELD=NUMBER …]", _forge),
         Command("drop PATH [KIND] [COUNT]", _drop),
         Command("duplicate PATH [KIND] [COUNT]", _duplicate),
         Command("hold PATH [KIND]", _hold),

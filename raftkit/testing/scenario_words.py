@@ -25,6 +25,7 @@ from raftkit.messages import (
     LeaderLost,
     Message,
     NotHandedOver,
+    PeerMisbehaved,
     PreVoteReply,
     PreVoteRequest,
     Proposed,
@@ -207,6 +208,8 @@ def event_words(event: Event, me: NodeId) -> str:
             return "leads no more"
         case LeaderLost():
             return f"loses its leader {event.leader}"
+        case PeerMisbehaved(peer=peer, what=what):
+            return f"says that {peer.id} misbehaves: {what}"
         case _:
             return ""
 
