@@ -54,7 +54,7 @@ from raftkit.messages import (
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 from raftkit.testing.world_callers import Callers
-from raftkit.testing.world_disk import LogImage
+from raftkit.testing.world_disk import LogImage, WorldDisk
 from raftkit.testing.world_shadows import Shadow, TermChain, fail
 
 __all__ = ["Ghosts"]
@@ -131,6 +131,14 @@ class Ghosts:
         shadow.raft = None
         shadow.leads = None
         self._disks_lost = True
+
+    def rolled_back(self, shadow: Shadow, image: WorldDisk) -> None:
+        """The disk of a server that is down is as it once was: nothing that it says may count any more.
+
+        What others have counted still holds: whoever is elected without its vote has asked one of the others
+        that have what is committed.
+        """
+        shadow.forgotten, shadow.disk = shadow.disk, image
 
     def forged(self, shadow: Shadow, sender: Identity, message: Message) -> None:
         """The server gets, as if from `sender`, what nobody sent: it may say so, but must lose nothing.
@@ -367,7 +375,7 @@ class Ghosts:
         assert isinstance(role, Leader)
         if follower.id not in role.progress:
             return  # forged, of nobody
-        disk = self.shadows[follower.id].disk
+        disk = self.shadows[follower.id].promised
         index = role.progress[follower.id].match_index
         before = shadow.matches.get(follower.id, 0)
         if index < before:
@@ -389,6 +397,8 @@ class Ghosts:
     def sent(self, shadow: Shadow, target: NodeId, message: Message) -> None:
         """A message leaves: what it claims must be on disk, or true of the leader that claims it."""
         disk, me = shadow.disk, shadow.identity
+        if shadow.forgotten is not None and _promises(message):
+            fail("S33 BarredIsSilent", f"{me}, which was rolled back: {message}")
         match message:
             case AppendEntries() | Heartbeat() | SnapshotChunk() | ReadReply():
                 if self.leader_of.get(message.term) != me or disk.term < message.term:
@@ -517,7 +527,7 @@ class Ghosts:
     def _holders(self, index: Index, term: Term) -> int:
         """How many voters' disks would give back this entry."""
         voters = [self.shadows[voter] for voter in self.configuration.voters]
-        return sum(voter.disk.log.holds(index, term) for voter in voters)
+        return sum(voter.promised.log.holds(index, term) for voter in voters)
 
     def _quorum_log(self) -> None:
         index, term = self.commit_index, self.committed_terms[-1]
@@ -532,12 +542,27 @@ class Ghosts:
         since a follower may have got so far only, and an older leader's longer log lack them.
         """
         for shadow in self.shadows.values():
+            if shadow.forgotten is not None:
+                continue  # it can't win
             log = shadow.issued if shadow.raft is not None else shadow.disk.log
             place = bisect_right(self._counted, (log.last_term, log.last_index))
             if place:
                 term, index = self._counted[place - 1]
                 if not log.holds(index, term):
                     fail("S17 MoreUpToDate", f"{shadow.identity} has a newer log, but not {index}")
+
+
+def _promises(message: Message) -> bool:
+    """Whether others may count on this: a vote, a campaign, or what is durable."""
+    match message:
+        case VoteRequest() | PreVoteRequest() | AppendAccepted() | SnapshotReply():
+            return True
+        case VoteReply(granted=granted) | PreVoteReply(granted=granted):
+            return granted
+        case HeartbeatReply(round=answered):
+            return answered > 0
+        case _:
+            return False
 
 
 def _joins_not(shadow: Shadow, message: Message, term: Term) -> None:

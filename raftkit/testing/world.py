@@ -248,11 +248,14 @@ class World:
         return [self.servers[name] for name in quorum]
 
     def _some_quorum(self) -> list[NodeId]:
-        """A majority that is fit to lead, since no other could elect whoever has the longest log; or more."""
+        """A majority that is fit to lead, since no other could elect whoever has the longest log; or more.
+
+        Who is barred can't be of it: it neither votes nor says what it has.
+        """
         rng, names = self.stage.rng, list(self.servers)
         most = len(names) // 2 + 1
-        quorum = rng.sample([it for it in names if not self.servers[it].outdated], most)
-        others = [name for name in names if name not in quorum]
+        quorum = rng.sample([it for it in names if self.servers[it].able], most)
+        others = [it for it in names if it not in quorum and not self.servers[it].barred]
         return sorted(quorum + rng.sample(others, rng.randint(0, len(others))))
 
     def _break(self, server: Server, quorum: list[NodeId]) -> set[tuple[NodeId, NodeId]]:
@@ -261,13 +264,16 @@ class World:
         others = [other for other in self.servers if other != name]
         heard = {(other, name) for other in others}
         said = {(name, other) for other in others}
-        fate = self.stage.rng.choice(("dead", "isolated", "deaf", "mute", "half"))
+        fates = ("dead", "isolated", "deaf", "mute", "half")
+        fate = self.stage.rng.choice((*fates, "barred") if server.barred else fates)
         self.stage.note(f"{name} is {fate}")
         match fate:
             case "dead":
                 if server.raft is not None:
                     server.crash()
                 return heard | said
+            case "barred":
+                return set()  # that is enough, and must disturb nobody
             case "deaf":
                 return heard
             case "mute":

@@ -172,6 +172,17 @@ class WorldDisk:
         self.receiving, self.received, self.sent = None, b"", None
         return survived
 
+    def copy(self) -> WorldDisk:
+        """What is durable now, as a backup would keep it."""
+        log = self.log
+        return attrs.evolve(
+            self,
+            log=LogImage(log.base_index, log.base_term, list(log.terms), list(log.runs)),
+            receiving=None,
+            received=b"",
+            queue=deque(),
+        )
+
     def take_snapshot(self, snapshot: SnapshotMeta, data: bytes) -> None:
         """A snapshot of this server's own machine is durable."""
         self.snapshot, self.snapshot_data = snapshot, data

@@ -17,6 +17,7 @@ import attrs
 
 from raftkit.messages import AppendEntries, Message, PeerUnreachable, Receive
 from raftkit.model import Identity, Index, NodeId
+from raftkit.testing.world_disk import WorldDisk
 from raftkit.testing.world_forgery import forge
 from raftkit.testing.world_network import Link, Network
 from raftkit.testing.world_server import Server
@@ -42,6 +43,7 @@ class Nemesis:
         "Set when the world calms down: nothing is harmed or mended from then on."
         self.count: Counter[str] = Counter()
         "How often each fault happened."
+        self._backups: dict[NodeId, WorldDisk] = {}
         self._rate = sum(stage.swarm.faults.values()) / 100.0
 
     def begin(self) -> None:
@@ -167,9 +169,19 @@ class Nemesis:
 
     def outdate(self) -> None:
         """A server runs older code than the others, for good, and meets an entry that it can't apply."""
-        fit = [s for s in self.servers.values() if not s.outdated]
-        if len(fit) - 1 > len(self.servers) // 2:
-            self.stage.rng.choice(fit).outdated = True
+        if able := self._spare():
+            self.stage.rng.choice(able).outdated = True
+
+    def roll_back(self) -> None:
+        """A backup of a disk is taken; or takes its place, and its server is barred for good."""
+        server = self.stage.rng.choice(list(self.servers.values()))
+        image = self._backups.pop(server.identity.id, None)
+        if image is None or server not in self._spare():
+            self._backups[server.identity.id] = server.disk.copy()
+            return
+        if server.raft is not None:
+            server.crash()
+        server.roll_back(image)
 
     def transfer(self) -> None:
         """A leader is asked to hand over, to anybody or to a server that may be ill."""
@@ -214,6 +226,11 @@ class Nemesis:
 
     def _leaders(self) -> list[Server]:
         return [s for s in self._alive() if s.shadow.leads is not None]
+
+    def _spare(self) -> list[Server]:
+        """Those that may vote and lead, if any one of them can be missed for good."""
+        able = [s for s in self.servers.values() if s.able]
+        return able if len(able) - 1 > len(self.servers) // 2 else []
 
     def _some(self, count: int) -> list[NodeId]:
         return sorted(self.stage.rng.sample(list(self.servers), count))

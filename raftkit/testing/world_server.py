@@ -15,6 +15,7 @@ from raftkit.core import Raft
 from raftkit.driver import Life
 from raftkit.messages import (
     Applied,
+    Barred,
     Effects,
     Fetch,
     Fetched,
@@ -78,6 +79,7 @@ class Server:
         self.paused = False
         self.wall_offset_ns = 0
         self.outdated = False
+        self.barred = False
         self.applied_index = Index(0)
         self.writes = 0
         self._tickets = 0
@@ -107,6 +109,9 @@ class Server:
         self.ghosts.started(self.shadow, self.raft)
         stage.tell(f"{self.identity.id} starts in term {self.raft.term}")
         self._schedule_wake()
+        if self.barred:
+            # First of all: a driver hears from its peers how much it wrote before it lets its core speak.
+            self.take(Barred(reason="rolled back"))
 
     def crash(self) -> None:
         """Lose everything but what is on the disk."""
@@ -125,6 +130,18 @@ class Server:
         if self.recorded is not None:
             self.recorded.end("crashes")
         self._on_crash(self)
+
+    def roll_back(self, image: WorldDisk) -> None:
+        """While it is down its disk becomes `image`, an older one: from now on its driver bars it."""
+        assert self.raft is None
+        self.stage.note(f"{self.identity.id} is rolled back to {image.log.last_index}")
+        self.disk, self.barred = image, True
+        self.ghosts.rolled_back(self.shadow, image)
+
+    @property
+    def able(self) -> bool:
+        """Whether it may vote and lead."""
+        return not self.outdated and not self.barred
 
     def resume(self) -> None:
         """Go on after a pause, with what arrived meanwhile and one overslept tick."""

@@ -37,6 +37,8 @@ class Shadow:
     "Whose."
     disk: WorldDisk
     "Its disk."
+    forgotten: WorldDisk | None = None
+    "Its disk as it was before it was rolled back: what it promised, and can't keep. Barred from then on."
     raft: Raft | None = None
     "Its core while it runs."
     issued: LogImage
@@ -57,6 +59,11 @@ class Shadow:
     "Its verified index after the last step."
     handed_index: Index = Index(0)
     "The last entry handed to its state machine."
+
+    @property
+    def promised(self) -> WorldDisk:
+        """The disk by which its word is judged: the old one where it was rolled back."""
+        return self.disk if self.forgotten is None else self.forgotten
 
 
 @attrs.define(kw_only=True)

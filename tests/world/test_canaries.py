@@ -96,3 +96,33 @@ def test_a_machine_that_is_ahead_of_its_log_is_noticed() -> None:
 
     with patch.object(Server, "_apply", early):
         assert first_violation() == "raised"
+
+
+@pytest.mark.slow
+def test_a_driver_that_lets_a_rolled_back_server_speak_is_noticed() -> None:
+    """It has forgotten what it promised, and goes on as if it had not."""
+
+    def unbarred(server: Server, image: WorldDisk) -> None:
+        roll_back(server, image)
+        server.barred = False
+
+    roll_back = Server.roll_back
+    with patch.object(Server, "roll_back", unbarred):
+        assert first_violation() == "S33 BarredIsSilent"
+
+
+@pytest.mark.slow
+def test_disks_are_rolled_back_by_what_was_durable() -> None:
+    """Worlds in which nothing is lost would say nothing about who is barred."""
+    lost: list[int] = []
+
+    def counting(server: Server, image: WorldDisk) -> None:
+        lost.append(server.disk.sequence - image.sequence)
+        roll_back(server, image)
+
+    roll_back = Server.roll_back
+    with patch.object(Server, "roll_back", counting):
+        assert first_violation(seeds=20) == "none"
+
+    assert sum(lost) > 20
+    assert len(lost) > 5
