@@ -17,6 +17,7 @@ from functools import cache
 
 import attrs
 
+from raftkit.core.state import Leader
 from raftkit.driver import Recorder
 from raftkit.membership import Configuration, Member, Settings
 from raftkit.messages import Message, Receive
@@ -312,7 +313,13 @@ class World:
 
     def _hands_over(self, quorum: list[Server]) -> bool:
         """L5: leadership goes where it is asked to go. False if there is nobody to take it."""
-        leader, agenda = self._leader_of(quorum), self.stage.agenda
+        leader = self._leader_of(quorum)
+        assert leader is not None
+        assert leader.raft is not None
+        role = leader.raft.state.role
+        if isinstance(role, Leader) and role.transfer is not None:
+            # Of the storm, to somebody who is ill: it ends by itself, and till then others are refused.
+            self._pass(TRANSFER_TICKS_MAX)
         able = [s for s in quorum if s is not leader and not s.outdated]
         if not able:
             return False
