@@ -38,8 +38,8 @@ ELECTION_TICKS_MAX = Settings().election_timeout_ms[1] // TICK_MS
 "Longest election timeout."
 LEADER_TICKS_MAX = 20 * ELECTION_TICKS_MAX
 "A connected quorum has a leader after this long (L1)."
-TRANSFER_TICKS_MAX = 3 * ELECTION_TICKS_MAX
-"A leader hands over within this, among servers that have its whole log (L5): once it gave up another."
+TRANSFER_TICKS_MAX = ELECTION_TICKS_MAX
+"A leader hands over within this, among servers that have its whole log (L5)."
 CATCH_UP_TICKS = 10
 "Beyond that, a server that lacks everything catches up at a tenth of an entry a tick, or faster (L2)."
 IDLE_BEATS = 10
@@ -323,20 +323,15 @@ class World:
         able = [s for s in quorum if s is not leader and not s.outdated]
         if not able:
             return False
-        target, deadline = self.stage.rng.choice(able), agenda.now + TRANSFER_TICKS_MAX
-        ask_at = agenda.now
-        while leader is not target:
-            if agenda.now > deadline:
+        target, deadline = self.stage.rng.choice(able), self.stage.agenda.now + TRANSFER_TICKS_MAX
+        leader.transfer(target.identity.id)
+        while self._leader_of(quorum) is not target:
+            if self.stage.agenda.now > deadline:
                 detail = (
                     f"{target.identity.id}, not in {TRANSFER_TICKS_MAX} ticks: {_states(quorum)}"
                 )
                 fail("L5 HandsOver", detail)
-            if leader is not None and agenda.now >= ask_at:
-                # Refused while a transfer that the storm began is under way.
-                leader.transfer(target.identity.id)
-                ask_at = agenda.now + ELECTION_TICKS_MAX / 2
             self._pass(1.0)
-            leader = self._leader_of(quorum)
         return True
 
     def _falls_silent(self, quorum: list[Server]) -> None:
