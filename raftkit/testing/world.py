@@ -313,13 +313,12 @@ class World:
 
     def _hands_over(self, quorum: list[Server]) -> bool:
         """L5: leadership goes where it is asked to go. False if there is nobody to take it."""
+        while self._is_handing_over(quorum):
+            # As the storm told it: that ends by itself, and till then others are refused.
+            self._pass(1.0)
+        self._elects(quorum)
         leader = self._leader_of(quorum)
         assert leader is not None
-        assert leader.raft is not None
-        role = leader.raft.state.role
-        if isinstance(role, Leader) and role.transfer is not None:
-            # Of the storm, to somebody who is ill: it ends by itself, and till then others are refused.
-            self._pass(TRANSFER_TICKS_MAX)
         able = [s for s in quorum if s is not leader and not s.outdated]
         if not able:
             return False
@@ -333,6 +332,10 @@ class World:
                 fail("L5 HandsOver", detail)
             self._pass(1.0)
         return True
+
+    def _is_handing_over(self, quorum: list[Server]) -> bool:
+        roles = [s.raft.state.role for s in quorum if s.raft is not None]
+        return any(isinstance(role, Leader) and role.transfer is not None for role in roles)
 
     def _falls_silent(self, quorum: list[Server]) -> None:
         """L3, L6, S30: the leader stays, nothing is written, little is said though much arrives twice."""
