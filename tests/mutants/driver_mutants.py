@@ -23,7 +23,10 @@ _READING = "tests/driver/test_reading.py"
 _REPLICA = "tests/driver/test_replica.py"
 _REPLICA_SNAPSHOTS = "tests/driver/test_replica_snapshots.py"
 _SESSIONS = "tests/driver/test_sessions.py"
+_ROLLING = "tests/node/test_rolling_upgrades.py"
 _UNWRITABLE = "tests/node/test_unwritable_states.py"
+_UPGRADING = "tests/driver/test_upgrading.py"
+_VERSIONS = "tests/driver/test_versions.py"
 _WAITERS = "tests/driver/test_waiters.py"
 
 
@@ -386,6 +389,114 @@ DRIVER_MUTANTS = (
         "            finally:",
         "            finally:",
         _UNWRITABLE,
+    ),
+    # ── change over time ──
+    _mistake(
+        "versions-are-skipped",
+        "versions come one after the other, each by its own upgrade",
+        "typed_host.py",
+        "schema_of(self.schema.machine, self.schema.version + 1)",
+        "schema_of(self.schema.machine, version)",
+        _VERSIONS,
+    ),
+    _mistake(
+        "snapshot-of-a-version-that-came-later",
+        "a snapshot is of the version in which it was captured",
+        "typed_host.py",
+        "                if field.since > schema.version:",
+        "                if field.since > self.schema.version:",
+        _VERSIONS,
+    ),
+    _mistake(
+        "upgrade-that-raises-goes-on",
+        "a state half upgraded is no state",
+        "typed_host.py",
+        "            upgrade.call(self.machine)\n        except (Exception, SystemExit) as error:\n",
+        "            upgrade.call(self.machine)\n        except ZeroDivisionError:\n            pass\n"
+        "        except (Exception, SystemExit) as error:\n",
+        _VERSIONS,
+        _ROLLING,
+    ),
+    _mistake(
+        "version-goes-back",
+        "a version is never taken back",
+        "replica.py",
+        "        if version <= self.version:",
+        "        if version == self.version:",
+        _VERSIONS,
+    ),
+    _mistake(
+        "older-code-goes-on",
+        "code without the version stops before the entry",
+        "replica.py",
+        "        if version > self.newest_version:",
+        "        if version > self.newest_version + 9:",
+        _VERSIONS,
+        _ROLLING,
+    ),
+    _mistake(
+        "older-code-drops-what-it-does-not-know",
+        "a snapshot of a later version is refused, and nothing of it dropped",
+        "replica.py",
+        "            if header.version > self.newest_version:",
+        "            if False:",
+        _VERSIONS,
+    ),
+    _mistake(
+        "silent-voters-have-all-versions",
+        "a version waits for every voter's hello",
+        "upgrading.py",
+        "min(heard.get(it, 0) for",
+        "min(heard.get(it, heard[self.id]) for",
+        _UPGRADING,
+    ),
+    _mistake(
+        "one-half-decides-on-versions",
+        "while joint, voters of both configurations count (§4.3)",
+        "upgrading.py",
+        "        voters = {it for half in raft.configuration.halves for it in half}\n        return",
+        "        voters = {*raft.configuration.voters}\n        return",
+        _UPGRADING,
+    ),
+    _mistake(
+        "version-comes-at-once",
+        "until upgrade_hold is over, new code can be taken back",
+        "upgrading.py",
+        "            if trio.current_time() - since >= self.hold_seconds:",
+        "            if True:",
+        _ROLLING,
+    ),
+    _mistake(
+        "hold-is-not-begun-again",
+        "a version must have been there all the time for upgrade_hold",
+        "upgrading.py",
+        "                since = math.inf\n                continue",
+        "                continue",
+        _ROLLING,
+    ),
+    _mistake(
+        "new-code-begins-with-version-1",
+        "a new group is founded with all that its code has",
+        "server.py",
+        "attrs.evolve(plan.settings, version=self.replica.newest_version)",
+        "plan.settings",
+        _ROLLING,
+    ),
+    _mistake(
+        "refuses-before-it-has-caught-up",
+        "NotYetEnabled is said by a node that knows",
+        "calling.py",
+        "                await self.catch_up()\n            return self.replica.encode(command)",
+        "                pass\n            return self.replica.encode(command)",
+        _ROLLING,
+    ),
+    _mistake(
+        "anything-is-a-version-entry",
+        "what nobody can read is not proposed for another node: it would stop all",
+        "relay.py",
+        "    return sizes <= {HEADER_BYTES + VERSION_BYTES}",
+        "    return True",
+        _FORWARDING,
     ),
 )
 "By what they break; docs/testing.md has them by name."

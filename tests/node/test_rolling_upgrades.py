@@ -99,6 +99,26 @@ async def test_no_version_comes_in_force_while_a_voter_has_older_code(
         assert {it.statistics().version for it in cluster} == {1}
 
 
+async def test_the_hold_begins_again_where_a_voter_was_away(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its new code may be what ended it."""
+    async with three(Old) as cluster:
+        await replaced(cluster, Middle)
+        leader = await cluster.wait_leader()
+        follower = next(it for it in cluster if it is not leader)
+        await trio.sleep(0.7 * HOLD)
+        await cluster.crash(follower.id)
+        await trio.sleep(3)
+        await cluster.restart(follower.id)
+        await trio.sleep(0.7 * HOLD)
+        assert leader.status == "leader"
+        assert leader.statistics().version == 1
+
+        with trio.fail_after(HOLD):
+            await settled(cluster, 2)
+
+
 async def test_what_all_code_has_comes_in_force_and_no_more(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
