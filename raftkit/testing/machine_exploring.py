@@ -26,6 +26,7 @@ Commands = st.SearchStrategy[Any] | Iterable[Any] | None
 _INT_BITS_MAX = 72
 "Sums and products of a log stay below the limit, and one int is of the other form of bytes."
 _STEPS_MAX = 20
+"Of all versions together."
 _GAPS_NS = (1_000_000, 1_000_000_000, 3_600_000_000_000)
 "Between steps: as in a busy group, a quiet one, an idle one."
 
@@ -39,30 +40,35 @@ def logs(
     """
     newest = _newest(factory)
     if commands is not None:
-        return _steps(commands, 1).map(lambda steps: [*_up_to(newest), *steps])
+        steps = _steps(commands, size=(1, _STEPS_MAX))
+        return steps.map(lambda steps: [*_up_to(newest), *steps])
     machine = factory()
     # Any: for a BytesStateMachine the strategy says what is missing.
     kind: Any = type(machine) if isinstance(machine, StateMachine) else machine
-    log = _steps(commands_of(kind, version=newest, int_bits_max=_INT_BITS_MAX), 1)
+    longest = max(1, _STEPS_MAX // newest)
+    own = commands_of(kind, version=newest, int_bits_max=_INT_BITS_MAX)
+    log = _steps(own, size=(1, longest))
     for version in range(newest, 1, -1):
-        before = _steps_before(kind, version)
+        before = _steps_before(kind, version, longest)
         log = st.builds(_joined, before, st.just(version), log)
     return log
 
 
-def _steps(commands: st.SearchStrategy[Any], size: int) -> st.SearchStrategy[list[Step]]:
-    """At least `size` steps."""
+def _steps(
+    commands: st.SearchStrategy[Any], size: tuple[int, int]
+) -> st.SearchStrategy[list[Step]]:
+    """Steps, so many at least and at most."""
     step = st.builds(Step, command=commands, after_ns=st.sampled_from(_GAPS_NS))
-    return st.lists(step, min_size=size, max_size=_STEPS_MAX)
+    return st.lists(step, min_size=size[0], max_size=size[1])
 
 
-def _steps_before(kind: Any, version: int) -> st.SearchStrategy[list[Step]]:
+def _steps_before(kind: Any, version: int, longest: int) -> st.SearchStrategy[list[Step]]:
     """Steps of the version before `version`; none where it has no commands."""
     try:
         commands = commands_of(kind, version=version - 1, int_bits_max=_INT_BITS_MAX)
     except LocalProtocolError:
         return st.just([])
-    return _steps(commands, 0)
+    return _steps(commands, size=(0, longest))
 
 
 def _joined(before: list[Step], version: int, after: list[Step]) -> list[Step]:

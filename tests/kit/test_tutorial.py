@@ -1,4 +1,4 @@
-"""What docs/testing-your-machine.md shows, happens: its files are written and its commands run, in order."""
+"""What the tutorials in docs show, happens: their files are written and their commands run, in order."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import pytest
 
 from tests.house.source import ROOT
 
-TUTORIAL = (ROOT / "docs" / "testing-your-machine.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TUTORIAL, re.DOTALL | re.MULTILINE)
+TUTORIALS = ("changing-your-machine", "testing-your-machine")
+
+
+def blocks_of(tutorial: str) -> list[tuple[str, str]]:
+    """Language and content of each block."""
+    text = (ROOT / "docs" / f"{tutorial}.md").read_text(encoding="utf-8")
+    return re.findall(r"^```(\w+)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
 
 
 def run(command: str, where: Path) -> str:
@@ -43,8 +48,9 @@ def shown_in_order(shown: list[str], printed: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)  # ten programs, each of which starts pytest and Hypothesis
-def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
-    for kind, text in BLOCKS:
+@pytest.mark.parametrize("tutorial", TUTORIALS)
+def test_the_tutorial_does_what_it_says(tmp_path: Path, tutorial: str) -> None:
+    for kind, text in blocks_of(tutorial):
         match kind:
             case "python":
                 name = re.match(r"# (\w+\.py)\n", text)
