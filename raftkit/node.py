@@ -364,8 +364,9 @@ async def open_node(
                 yield Node(server)
                 return
             questions = {"status": lambda: attrs.asdict(statistics(server))}
-            async with open_local_socket(data_dir, questions):
-                yield Node(server)
+            node = Node[M](server)
+            async with open_local_socket(data_dir, questions, {"upgrade": node.upgrade}):
+                yield node
 
 
 async def _storage(data_dir: str | os.PathLike[str] | Storage | None, own: NodeId) -> Storage:

@@ -22,6 +22,7 @@ from raftkit.cli import (
     replay,
     run_node,
     status as condition,
+    upgrade as upgrading,
 )
 from raftkit.cli.starting import CannotStart
 
@@ -294,6 +295,36 @@ def status(
     except CannotStart as error:
         complain(f"status: {error}")
         return _USAGE
+
+
+@app.command
+def upgrade(
+    directory: Path = Path(),
+    /,
+    *,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Bring the newest version of the state machine in force that the code of all voters has.
+
+    A leader does so by itself once they have had it for upgrade_hold seconds. There is no way back: from
+    then on, a node of older code stops applying. Exits with 1 if it can't be done, and says who holds it
+    back.
+
+    Parameters
+    ----------
+    directory
+        The data directory of any node of the group that runs on this machine. Default: the current one.
+    json
+        The version in force then, as one JSON object.
+    """
+    try:
+        return upgrading.run(upgrading.Options(directory=directory, json=json))
+    except CannotStart as error:
+        complain(f"upgrade: {error}")
+        return _USAGE
+    except upgrading.NotDone as error:
+        complain(f"upgrade: {error}")
+        return _FAILED
 
 
 def complain(words: str) -> None:

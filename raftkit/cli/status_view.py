@@ -67,9 +67,15 @@ def _up(seen: Up) -> list[RenderableType]:
             f"committed {now.commit_index:,}, applied {now.applied_index:,}, last {now.last_index:,}, "
             f"on disk {now.durable_index:,}, snapshot {now.snapshot_index:,}"
         ),
+        "Machine": f"version {now.version}" + _newer(now),
         "Explanation": now.explanation,
     }
     return [_rows(rows), _members(now)]
+
+
+def _newer(now: Statistics) -> str:
+    newest = now.newest_version
+    return "" if newest == now.version else f" in force, this code has {newest}"
 
 
 def _down(seen: Down) -> list[RenderableType]:

@@ -3,6 +3,7 @@
 One line of JSON asks, one line answers, and the connection is closed:
 
     {"ask": "status"}     {"status": {"id": "a", …}}
+    {"ask": "upgrade"}    {"upgrade": 2}, when that is done; or {"error": "version 1 …"}
     anything else         {"error": "unknown question …"}
 
 Laws: nobody but the owner of the process can connect. The node never waits for a client: requests, clients
@@ -20,18 +21,27 @@ import socket
 import stat
 import struct
 import sys
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import attrs
 import trio
 
 from raftkit.driver.guarding import open_guarded
-from raftkit.errors import RemoteProtocolError
+from raftkit.errors import RaftError, RemoteProtocolError
 
-__all__ = ["ASK_SECONDS", "SOCKET_NAME", "Questions", "ask_node", "open_local_socket"]
+__all__ = [
+    "ASK_SECONDS",
+    "ORDER_SECONDS",
+    "SOCKET_NAME",
+    "Orders",
+    "Questions",
+    "ask_node",
+    "open_local_socket",
+]
 
 SOCKET_NAME = "raftkit.sock"
 "In the data directory."
@@ -45,9 +55,13 @@ CLIENT_SECONDS = 2.0
 "Until a client that has not asked, or not read its answer, is dropped."
 ASK_SECONDS = 3.0
 "Until a node is said to give no answer."
+ORDER_SECONDS = 35.0
+"The same for an order, at both ends: longer than the calls of a node take by default."
 
 Questions = Mapping[str, Callable[[], object]]
 "What may be asked, and what makes the answer: anything that JSON can say. It must not block."
+Orders = Mapping[str, Callable[[], Awaitable[object]]]
+"What may be asked for that takes time. A RaftError is told in its words."
 
 logger = logging.getLogger("raftkit")
 
@@ -57,10 +71,13 @@ logger = logging.getLogger("raftkit")
 
 @asynccontextmanager
 async def open_local_socket(
-    directory: str | os.PathLike[str], questions: Questions
+    directory: str | os.PathLike[str], questions: Questions, orders: Orders = MappingProxyType({})
 ) -> AsyncGenerator[None]:
-    """Answer `questions` at the socket in `directory` while the body runs. The caller holds its lock."""
-    async with open_guarded(_Answering(Path(directory), questions).run):
+    """Answer `questions`, and do what `orders` say, at the socket in `directory` while the body runs.
+
+    The caller holds its lock.
+    """
+    async with open_guarded(_Answering(Path(directory), questions, orders).run):
         yield
 
 
@@ -70,6 +87,7 @@ class _Answering:
 
     _directory: Path
     _questions: Questions
+    _orders: Orders
     _clients: int = attrs.field(init=False, default=0)
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
@@ -95,16 +113,21 @@ class _Answering:
         """Answer one client, if it is quick."""
         self._clients += 1
         try:
-            with trio.move_on_after(CLIENT_SECONDS), suppress(trio.BrokenResourceError):
-                async with stream:
-                    if self._clients > CLIENTS_MAX:
-                        return
+            async with stream:
+                if self._clients > CLIENTS_MAX:
+                    return
+                with trio.move_on_after(CLIENT_SECONDS) as patience:
                     request = await _receive_line(stream, REQUEST_BYTES_MAX)
-                    await stream.send_all(json.dumps(self._answer(request)).encode() + b"\n")
+                    patience.deadline += ORDER_SECONDS
+                    answer = await self._answer(request)
+                    patience.deadline = trio.current_time() + CLIENT_SECONDS
+                    await stream.send_all(json.dumps(answer).encode() + b"\n")
+        except trio.BrokenResourceError:
+            pass  # it went away
         finally:
             self._clients -= 1
 
-    def _answer(self, request: bytes | None) -> dict[str, object]:
+    async def _answer(self, request: bytes | None) -> dict[str, object]:
         if request is None:
             return {"error": f"a request is one line of at most {REQUEST_BYTES_MAX} bytes"}
         try:
@@ -114,11 +137,19 @@ class _Answering:
         match asked:
             case {"ask": str(question)} if question in self._questions:
                 return {question: self._questions[question]()}
+            case {"ask": str(question)} if question in self._orders:
+                return await self._obey(question)
             case {"ask": str(question)}:
-                known = ", ".join(self._questions)
+                known = ", ".join((*self._questions, *self._orders))
                 return {"error": f"unknown question {question!r:.80}; there is {known}"}
             case _:
                 return {"error": 'a request is one line of JSON, such as {"ask": "status"}'}
+
+    async def _obey(self, order: str) -> dict[str, object]:
+        try:
+            return {order: await self._orders[order]()}
+        except RaftError as error:
+            return {"error": str(error)}
 
 
 def _listen(folder: int, address: str) -> trio.socket.SocketType:
@@ -148,32 +179,34 @@ def _remove(folder: int) -> None:
 # ── the asking side ──────────────────────────────────────────────────────────────────────────────
 
 
-async def ask_node(directory: str | os.PathLike[str], question: str) -> object:
-    """What the node on `directory` answers to `question`.
+async def ask_node(
+    directory: str | os.PathLike[str], question: str, *, within: float | None = None
+) -> object:
+    """What the node on `directory` answers to `question`, which may be an order.
 
     Raises FileNotFoundError or ConnectionRefusedError if none runs there, another OSError if it can't be
-    reached, TimeoutError after `ASK_SECONDS`, RemoteProtocolError if it has no answer to that.
+    reached, TimeoutError after `within` seconds, by default `ASK_SECONDS`, RemoteProtocolError if it has no
+    answer to that, or refuses.
     """
+    within = ASK_SECONDS if within is None else within
     with _address_in(Path(directory)) as (_, address):
         sock = trio.socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         with sock:
             await sock.connect(address)
             answer: bytes | None = None
-            with trio.move_on_after(ASK_SECONDS) as patience, _as_protocol_error():
+            with trio.move_on_after(within) as patience, _as_protocol_error():
                 stream = trio.SocketStream(sock)
                 await stream.send_all(json.dumps({"ask": question}).encode() + b"\n")
                 answer = await _receive_line(stream, ANSWER_BYTES_MAX)
             if patience.cancelled_caught:
-                raise TimeoutError(
-                    f"process {_process_of(sock)} gave no answer in {ASK_SECONDS:g} s"
-                )
+                raise TimeoutError(f"process {_process_of(sock)} gave no answer in {within:g} s")
     try:
         found: object = json.loads(answer or b"")
     except ValueError as error:
         raise RemoteProtocolError("the node closed the connection without an answer") from error
     match found:
         case {"error": str(words)}:
-            raise RemoteProtocolError(f"the node refused the question: {words}")
+            raise RemoteProtocolError(f"the node refused: {words}")
         case dict() if question in found:
             return cast("dict[str, object]", found)[question]
         case _:

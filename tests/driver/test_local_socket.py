@@ -16,7 +16,7 @@ import attrs
 import pytest
 import trio
 
-from raftkit import MemoryNetwork, Node, RemoteProtocolError, open_node
+from raftkit import MemoryNetwork, Node, NoQuorum, RemoteProtocolError, open_node
 from raftkit.driver import ask_node, local_socket, open_local_socket
 from raftkit.driver.local_socket import CLIENTS_MAX, REQUEST_BYTES_MAX, SOCKET_NAME
 from tests.node.machines import Counter
@@ -331,3 +331,45 @@ async def test_a_node_without_a_socket_does_its_work(
         assert await node.execute(Counter.add()) == 1
 
     assert [it.message for it in caplog.records if "no local socket" in it.message] != []
+
+
+# ── orders ───────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_an_order_may_take_longer_than_a_question_and_is_refused_in_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def wait() -> int:
+        await trio.sleep(0.2)
+        return 7
+
+    async def refuse() -> int:
+        await trio.lowlevel.checkpoint()
+        raise NoQuorum("nobody is here")
+
+    monkeypatch.setattr(local_socket, "CLIENT_SECONDS", 0.1)
+    async with open_local_socket(tmp_path, QUESTIONS, {"wait": wait, "refuse": refuse}):
+        assert await ask_node(tmp_path, "wait") == 7
+        with pytest.raises(RemoteProtocolError, match="the node refused: nobody is here"):
+            await ask_node(tmp_path, "refuse")
+        with pytest.raises(RemoteProtocolError, match="there is status, load, wait, refuse"):
+            await ask_node(tmp_path, "wibble")
+
+
+async def test_an_order_has_its_time_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then the client is dropped, and the node goes on."""
+    ended = trio.Event()
+
+    async def hang() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(local_socket, "CLIENT_SECONDS", 0.05)
+    monkeypatch.setattr(local_socket, "ORDER_SECONDS", 0.1)
+    async with open_local_socket(tmp_path, QUESTIONS, {"hang": hang}):
+        with pytest.raises(RemoteProtocolError, match="without an answer"):
+            await ask_node(tmp_path, "hang")
+        await ended.wait()
+        assert await ask_node(tmp_path, "load") == 7
