@@ -83,7 +83,7 @@ class Settings:
     epoch: Epoch = Epoch()
     "See `Epoch`."
     version: int = 1
-    "Version of the state machine in force. In force when applied."
+    "Version of the state machine that a new group begins with; entries raise it. In force when applied."
 
 
 @attrs.frozen(kw_only=True)

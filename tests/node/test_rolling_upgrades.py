@@ -11,7 +11,16 @@ import attrs
 import pytest
 import trio
 
-from raftkit import NodeClosed, NoQuorum, NotYetEnabled, StateMachine, command, query
+from raftkit import (
+    MemoryNetwork,
+    NodeClosed,
+    NoQuorum,
+    NotYetEnabled,
+    StateMachine,
+    command,
+    open_node,
+    query,
+)
 from raftkit.driver import MachineDiffers, VersionRaised
 from raftkit.storage import MemoryStorage
 from raftkit.testing import Cluster, local_cluster
@@ -179,6 +188,21 @@ async def test_a_new_group_begins_with_the_newest_version(
         found = await cluster["b"].read(lambda it: (it.cents, it.currency, it.notes))
 
         assert found == ({"tea": 50, "milk": 7}, "CHF", ["fresh"])
+
+
+async def test_old_and_new_code_found_no_group_together(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """They would disagree about the version that it begins with; whoever is wrong is told."""
+    network, members = MemoryNetwork(), {name: f"memory:{name}" for name in "ab"}
+    async with (
+        open_node(Old, id="a", members=members, transport=network) as a,
+        open_node(Middle, id="b", members=members, transport=network) as b,
+    ):
+        await trio.sleep(5)
+
+        assert (a.status, b.status) == ("unborn", "unborn")
+        assert "b memory:b has another machine: start all nodes with the same code" in a.explain()
 
 
 # ── the way back ─────────────────────────────────────────────────────────────────────────────────────
