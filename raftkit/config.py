@@ -68,6 +68,8 @@ class Config:
     "Payload bytes of applied entries kept in memory for followers; older ones are fetched."
     snapshot_chunk_bytes: int = 256 * 1024
     "Bytes of one SnapshotChunk."
+    snapshot_bytes_per_second: int = 0
+    "That a leader sends of snapshots, to all followers together; 0: as fast as they are taken."
     compaction_tail_entries: int = 10_000
     "Entries before a snapshot that stay in the log for followers slightly behind."
     compaction_wait_bytes: int = 64 * 1024 * 1024

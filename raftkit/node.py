@@ -300,6 +300,7 @@ async def open_node(
     snapshot_bytes: int = 64 * 1024 * 1024,
     snapshot_elapsed: float = 0.0,
     upgrade_hold: float = 10.0,
+    snapshot_bytes_per_second: int = 0,
     found: bool = False,
     paranoid: bool = False,
     record: str | os.PathLike[str] | None = None,
@@ -325,7 +326,9 @@ async def open_node(
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
     `heartbeat_interval` in seconds, at most half of the lower election timeout; `upgrade_hold`, for so many
     seconds the code of all voters must have a newer version of the machine before this node, if it leads,
-    brings it in force, where `math.inf` is never, see `Node.upgrade`; `paranoid` checks the
+    brings it in force, where `math.inf` is never, see `Node.upgrade`;
+    `snapshot_bytes_per_second`, which it sends of snapshots to all members together when it leads, where 0
+    is as fast as they are taken; `paranoid` checks the
     core's invariants after every step, that reads change nothing, and that commands leave a state
     that can be written. `record` names a file in which everything is recorded that enters the core, all
     commands included, up to 64 MiB over all lives of the node; `raftkit replay` plays it again.
@@ -351,6 +354,7 @@ async def open_node(
         snapshot_bytes=snapshot_bytes,
         snapshot_elapsed=snapshot_elapsed,
         upgrade_hold=upgrade_hold,
+        snapshot_bytes_per_second=snapshot_bytes_per_second,
         found=found,
         paranoid=paranoid,
         threads=isinstance(data_dir, str | os.PathLike),

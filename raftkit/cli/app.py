@@ -171,6 +171,7 @@ def init(
     snapshot_entries: int | None = None,
     snapshot_bytes: int | None = None,
     snapshot_elapsed: float | None = None,
+    snapshot_bytes_per_second: int | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Make the data directory of a new node, and in it node.toml, by which `raftkit run` runs it.
@@ -195,7 +196,7 @@ def init(
         Talk in the clear beyond this machine, on a network where everyone is trusted.
     election_timeout
         Two numbers of seconds, between which each election timeout is drawn. The group's, like all that
-        follow but the heartbeat interval.
+        follow but the heartbeat interval and the last.
     heartbeat_interval
         Seconds, at most half of the lower election timeout.
     entry_bytes_max
@@ -210,6 +211,8 @@ def init(
         Or after so many bytes of them; 0: no limit.
     snapshot_elapsed
         Or after so many seconds of the leaders' clocks; 0: no limit.
+    snapshot_bytes_per_second
+        That this node, when it leads, sends of snapshots to all members together; 0: no limit.
     json
         What was made, as one JSON object.
     """
@@ -229,6 +232,7 @@ def init(
             "snapshot_entries": snapshot_entries,
             "snapshot_bytes": snapshot_bytes,
             "snapshot_elapsed": snapshot_elapsed,
+            "snapshot_bytes_per_second": snapshot_bytes_per_second,
         },
         json=json,
     )

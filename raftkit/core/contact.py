@@ -9,9 +9,10 @@ leadership; an answer to a round proves contact after that round was sent, howev
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import assert_never
 
 from raftkit.core import leases, quorum
-from raftkit.core.progress import Progress, Streaming
+from raftkit.core.progress import Probing, Progress, Snapshotting, Streaming
 from raftkit.core.stamps import hear_clock
 from raftkit.core.state import Follower, Leader, State
 from raftkit.messages import Heartbeat, HeartbeatReply, PeerUnreachable, TimeoutNow
@@ -65,8 +66,15 @@ def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
     """
     if isinstance(state.role, Leader) and lost.peer in state.role.progress:
         progress = state.role.progress[lost.peer]
-        if isinstance(progress.mode, Streaming):
-            progress.probe(Index(progress.match_index + 1), state.now)
+        match progress.mode:
+            case Streaming():
+                progress.probe(Index(progress.match_index + 1), state.now)
+            case Snapshotting() as mode:
+                mode.pause = mode.failures = 0  # of the old link; the new one is tried soon
+            case Probing():
+                pass
+            case _:
+                assert_never(progress.mode)
     elif state.leader == lost.peer and not leases.bind(state):
         survivors = [voter for voter in state.configuration.voters if voter != lost.peer]
         rank = survivors.index(state.identity.id) if state.identity.id in survivors else 0

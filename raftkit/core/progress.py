@@ -61,11 +61,31 @@ class Snapshotting:
     "Tick at which it last got further, or at which this began."
     pause: int = 0
     "Twice the ticks that the chunk before took: until then this one is taken to be written."
+    furthest: int = 0
+    "The largest `offset` so far."
+    falls: int = 0
+    "How often the follower has fallen back since it had so much."
+    failures: int = 0
+    "Chunks in a row that came to nothing: the next one is given more time."
 
     def advance(self, offset: int, now: int) -> None:
-        """The follower has got as far as `offset`, so another chunk may go."""
+        """The follower has got as far as `offset`, so another chunk may go; later, if it fell back again.
+
+        Once it does so when it has restarted. Again and again, when what it has got is wrong in the end.
+        """
+        fell_back = offset < self.offset
+        if offset > self.furthest:
+            self.furthest, self.falls, self.failures = offset, 0, 0
+        elif fell_back:
+            self.falls, self.failures = self.falls + 1, self.falls
+        self.asked = fell_back and self.falls > 1
         self.pause = 2 * (now - self.moved_at)
-        self.offset, self.asked, self.moved_at = offset, False, now
+        self.offset, self.moved_at = offset, now
+
+    def patience(self, retry_ticks: int) -> int:
+        """Ticks until the chunk under way counts as lost: doubled with each that was."""
+        first = min(max(self.pause, retry_ticks), _PAUSE_MAX * retry_ticks)
+        return min(first << min(self.failures, _DOUBLINGS_MAX), _PATIENCE_MAX * retry_ticks)
 
 
 @attrs.frozen(kw_only=True)
@@ -80,7 +100,11 @@ class CatchingUp:
 
 Mode = Probing | Streaming | Snapshotting
 _PAUSE_MAX = 5
-"A chunk is given at most so many retry pauses: what took longest may have been a broken link."
+"A chunk is first given at most so many retry pauses: what took longest may have been a broken link."
+_PATIENCE_MAX = 100
+"And at last so many, 10 s by default: a follower that takes nothing is asked ever less often."
+_DOUBLINGS_MAX = 7
+"By then it is as many."
 
 
 @attrs.define(kw_only=True)
@@ -174,7 +198,8 @@ class Progress:
                 if still >= retry_ticks:
                     self.doubted, self.moved_at = True, now
             case Snapshotting() as mode:
-                if still >= max(retry_ticks, min(mode.pause, _PAUSE_MAX * retry_ticks)):
+                if mode.asked and still >= mode.patience(retry_ticks):
                     mode.asked, self.moved_at = False, now
+                    mode.failures += 1
             case _:
                 assert_never(self.mode)

@@ -229,7 +229,8 @@ class Raft:
             case Leader() as leader:
                 if not leader.progress:
                     return None
-                return max(0, leader.heartbeat_due - state.now)
+                due = min(leader.heartbeat_due, snapshots.next_chunk_due(state, leader))
+                return max(0, due - state.now)
             case Follower(reads=asked) if asked:
                 again = min(asked.values()) + state.config.ticks(state.config.retry_ms)
                 return max(0, min(state.election_deadline, again) - state.now)

@@ -22,10 +22,11 @@ from raftkit.messages import (
     SnapshotTaken,
     SnapshotWrite,
 )
-from raftkit.model import Identity, Index
+from raftkit.model import Identity, Index, NodeId
 
 __all__ = [
     "acknowledge",
+    "next_chunk_due",
     "on_snapshot_chunk",
     "on_snapshot_read",
     "on_snapshot_reply",
@@ -62,13 +63,15 @@ def on_snapshot_taken(state: State, taken: SnapshotTaken) -> None:
 
 
 def read_next_chunks(state: State, leader: Leader) -> bool:
-    """Have the next chunk read for each follower that is ready for it."""
-    ready = [
-        (peer, progress.mode)
-        for peer, progress in leader.progress.items()
-        if isinstance(progress.mode, Snapshotting) and not progress.mode.asked
-    ]
-    for peer, mode in ready:
+    """Have the next chunk read for each follower that is ready for it, as far as the rate allows.
+
+    Who has waited longest is first, so that all get their share.
+    """
+    ready = sorted(_ready(leader), key=lambda it: (it[1].moved_at, it[0]))
+    for number, (peer, mode) in enumerate(ready):
+        size = min(state.config.snapshot_chunk_bytes, mode.snapshot.size - mode.offset)
+        if not _within_rate(state, leader, size):
+            return number > 0
         mode.asked = True
         state.out.snapshot_reads.append(
             ReadSnapshot(
@@ -79,6 +82,38 @@ def read_next_chunks(state: State, leader: Leader) -> bool:
             )
         )
     return bool(ready)
+
+
+_NEVER = 1 << 62
+"A tick that nobody sees."
+
+
+def next_chunk_due(state: State, leader: Leader) -> int:
+    """The tick at which the rate allows a chunk that waits for it; never, if none does."""
+    if not state.config.snapshot_bytes_per_second or not _ready(leader):
+        return _NEVER
+    return leader.chunk_due_us // (state.config.tick_ms * 1000)
+
+
+def _ready(leader: Leader) -> list[tuple[NodeId, Snapshotting]]:
+    """Followers that may be sent a chunk, in the order of their ids."""
+    return [
+        (peer, progress.mode)
+        for peer, progress in leader.progress.items()
+        if isinstance(progress.mode, Snapshotting) and not progress.mode.asked
+    ]
+
+
+def _within_rate(state: State, leader: Leader, size: int) -> bool:
+    """Whether `size` bytes may be sent in this tick, to whomever; if so, they are counted."""
+    rate = state.config.snapshot_bytes_per_second
+    if rate:
+        tick_us = state.config.tick_ms * 1000
+        now_us = state.now * tick_us
+        if leader.chunk_due_us >= now_us + tick_us:
+            return False
+        leader.chunk_due_us = max(leader.chunk_due_us, now_us) + size * 1_000_000 // rate
+    return True
 
 
 def on_snapshot_read(state: State, read: SnapshotRead) -> None:

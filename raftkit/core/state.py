@@ -163,6 +163,8 @@ class Leader:
     "Storage was asked for entries from these on."
     fetched: dict[Index, tuple[Run, ...]] = attrs.field(factory=dict[Index, tuple[Run, ...]])
     "What it answered, until the end of the step."
+    chunk_due_us: int = 0
+    "Microseconds since the start, in ticks' time, until which the rate of chunks is used up."
     transfer: Transfer | None = None
     "To whom it is handing over, if it is."
     timeout_now_sent: bool = False

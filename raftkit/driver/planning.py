@@ -74,6 +74,7 @@ def make_plan(
     found: object,
     paranoid: object,
     threads: bool,
+    snapshot_bytes_per_second: object = 0,
 ) -> Plan:
     """The settings of `open_node`, whatever was passed there. Raises ConfigError."""
     own = _node_id(id)
@@ -97,6 +98,11 @@ def make_plan(
         calls=InThreads() if threads else InLoop(),
         clock=Clock(),
         rng=random.SystemRandom(),
+        limits={
+            "snapshot_bytes_per_second": _count(
+                "snapshot_bytes_per_second", snapshot_bytes_per_second, lowest=0
+            )
+        },
     )
     check_settings(plan.settings, heartbeat_ms=plan.heartbeat_ms, voters=len(plan.members))
     return plan

@@ -117,6 +117,7 @@ class FullSwarm:
                 "apply_bytes_max": rng.choice((1, 4 * 1024 * 1024)),
                 "tail_bytes_max": rng.choice((0, 200, 64 * 1024 * 1024)),
                 "snapshot_chunk_bytes": rng.choice((64, 256 * 1024)),
+                "snapshot_bytes_per_second": rng.choice((0, 0, 20_000)),
                 "compaction_tail_entries": rng.choice((0, 0, 0, 5, 10_000)),
                 "compaction_wait_bytes": rng.choice((0, 64 * 1024 * 1024)),
             },

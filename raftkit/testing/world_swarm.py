@@ -86,6 +86,8 @@ class Swarm:
     "See `Config`; 0 makes leaders fetch what is applied."
     snapshot_chunk_bytes: int
     "See `Config`."
+    snapshot_bytes_per_second: int
+    "See `Config`."
     compaction_tail_entries: int
     "See `Config`."
     compaction_wait_bytes: int
@@ -127,6 +129,7 @@ class Swarm:
             apply_bytes_max=rng.choice((1, 4 * 1024 * 1024)),
             tail_bytes_max=rng.choice((0, 100, 1024 * 1024)),
             snapshot_chunk_bytes=rng.choice((16, 100, 256 * 1024)),
+            snapshot_bytes_per_second=rng.choice((0, 0, 5000)),
             compaction_tail_entries=rng.choice((0, 0, 3, 30)),
             compaction_wait_bytes=rng.choice((0, 1024 * 1024)),
             extreme_timers=rng.random() < 0.2,
@@ -162,6 +165,7 @@ class Swarm:
             apply_bytes_max=self.apply_bytes_max,
             tail_bytes_max=self.tail_bytes_max,
             snapshot_chunk_bytes=self.snapshot_chunk_bytes,
+            snapshot_bytes_per_second=self.snapshot_bytes_per_second,
             compaction_tail_entries=self.compaction_tail_entries,
             compaction_wait_bytes=self.compaction_wait_bytes,
         )

@@ -483,6 +483,39 @@ MUTANTS = (
         "and it is not gone",
         _PAPER,
     ),
+    Mutant(
+        "chunks-at-any-rate",
+        "a leader sends so many bytes of snapshots a second, and no more",
+        "snapshots.py",
+        "        if leader.chunk_due_us >= now_us + tick_us:\n            return False\n",
+        "",
+        _PAPER,
+    ),
+    Mutant(
+        "first-name-gets-the-rate",
+        "receivers take turns",
+        "snapshots.py",
+        "ready = sorted(_ready(leader), key=lambda it: (it[1].moved_at, it[0]))",
+        "ready = _ready(leader)",
+        _PAPER,
+    ),
+    Mutant(
+        "tries-as-often-as-ever",
+        "a follower that takes no chunk is tried ever less often",
+        "progress.py",
+        "        first = min(max(self.pause, retry_ticks), _PAUSE_MAX * retry_ticks)\n"
+        "        return min(first << min(self.failures, _DOUBLINGS_MAX), _PATIENCE_MAX * retry_ticks)",
+        "        return min(max(self.pause, retry_ticks), _PAUSE_MAX * retry_ticks)",
+        _PAPER,
+    ),
+    Mutant(
+        "sleeps-through-the-rate",
+        "a leader wakes when the next chunk is due",
+        "snapshots.py",
+        "if not state.config.snapshot_bytes_per_second or not _ready(leader):",
+        "if state or not _ready(leader):",
+        _PAPER,
+    ),
     # ── who is fit to lead ──
     Mutant(
         "unfit-server-campaigns",

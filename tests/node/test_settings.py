@@ -45,6 +45,7 @@ GOOD: dict[str, Any] = {"id": "a", "members": {"a": "memory:a", "b": "memory:b"}
         ({"snapshot_bytes": 1e6}, "snapshot_bytes must be a whole number"),
         ({"snapshot_elapsed": False}, "snapshot_elapsed must be a number of seconds"),
         ({"snapshot_elapsed": -1}, "snapshot_elapsed must be 0 or at least 0.001"),
+        ({"snapshot_bytes_per_second": -1}, "snapshot_bytes_per_second must be a whole number"),
         ({"found": "yes"}, "True or False"),
         ({"paranoid": 1}, "True or False"),
         ({"data_dir": 7}, "data_dir"),

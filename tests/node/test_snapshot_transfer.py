@@ -27,6 +27,28 @@ async def write_until(node: Node[Journal], done: trio.Event) -> None:
         await node.execute_many([Journal.write(line=f"line {n}") for n in range(10)])
 
 
+async def test_snapshots_are_sent_at_the_rate_that_the_leader_was_given(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited(monkeypatch, snapshot_chunk_bytes=256)
+    async with local_cluster(
+        Journal, 3, in_memory=True, snapshot_bytes_per_second=1000, paranoid=False
+    ) as cluster:
+        leader = await cluster.wait_leader()
+        late = next(node.id for node in cluster if node is not leader)
+        await cluster.crash(late)
+        await leader.execute_many([Journal.write(line=f"line {n}") for n in range(300)])
+        size = (await leader.snapshot()).size
+        begun = trio.current_time()
+        node = await cluster.restart(late)
+        await node.wait_applied(leader.statistics().applied_index)
+        seconds = trio.current_time() - begun
+
+        assert size > 3000
+        assert size / 1000 - 0.3 < seconds < size / 1000 + 1  # the first chunk need not wait
+        assert leader.leader == leader.id  # nobody missed a heartbeat
+
+
 @pytest.mark.slow
 @pytest.mark.accept("U-51", "U-52")
 async def test_a_slow_link_and_fast_writers_end_in_one_snapshot(

@@ -16,6 +16,7 @@ from raftkit.messages import (
     Fetch,
     Fetched,
     PeerMisbehaved,
+    PeerUnreachable,
     ReadSnapshot,
     Send,
     SnapshotChunk,
@@ -28,6 +29,7 @@ from raftkit.model import Identity, Index, Run, Term
 from tests.paper.server import (
     ELECTION_MAX,
     ELECTION_MIN,
+    HEARTBEAT,
     RETRY,
     Server,
     append,
@@ -90,10 +92,10 @@ def was_read(offset: int) -> SnapshotRead:
     return SnapshotRead(request=read(offset), data=DATA[offset : offset + 4])
 
 
-def has(a: Server, offset: int, *, installed: bool = False) -> Effects:
-    """Follower c has that much of the snapshot."""
+def has(a: Server, offset: int, *, installed: bool = False, peer: str = "c") -> Effects:
+    """Follower c, or another, has that much of the snapshot."""
     message = SnapshotReply(term=a.raft.term, index=Index(5), offset=offset, installed=installed)
-    return a.receive("c", message)
+    return a.receive(peer, message)
 
 
 def mode(a: Server, name: str = "c") -> str:
@@ -184,8 +186,9 @@ def test_lost_chunk_is_read_and_sent_again() -> None:
 
 def sent_again_after(a: Server) -> int:
     """Ticks until the chunk under way is read again, while the follower is heard in each."""
-    for ticks in range(1, 20 * RETRY):
+    for ticks in range(1, 200 * RETRY):
         a.tick()
+        a.receive("b", beat(a))
         if a.receive("c", beat(a)).read_snapshot:
             return ticks
     raise AssertionError("never")
@@ -219,6 +222,41 @@ def test_chunk_that_was_lost_once_is_missed_as_early_as_any_after_the_next() -> 
     a.step(was_read(8))
 
     assert sent_again_after(a) == RETRY
+
+
+def test_follower_that_takes_no_chunk_is_tried_ever_less_often() -> None:
+    """Ours: bytes that nobody takes are kept from no others; progress, or a new link, forgets it all."""
+    a = compacted()
+    needs_snapshot(a)
+    a.step(was_read(0))
+
+    pauses = [sent_again_after(a) for _ in range(9)]
+    has(a, 4)
+    a.step(was_read(4))
+    after_progress = sent_again_after(a), sent_again_after(a)
+    a.step(PeerUnreachable(peer="c"))
+    after_another_link = sent_again_after(a)
+
+    assert pauses == [RETRY * it for it in (1, 2, 4, 8, 16, 32, 64, 100, 100)]
+    assert after_progress == (5 * RETRY, 10 * RETRY)
+    assert after_another_link == RETRY
+
+
+def test_follower_that_throws_the_whole_away_is_tried_ever_less_often() -> None:
+    """Ours: a file that turns out wrong each time is not sent as fast as the link allows, for ever."""
+    a = compacted()
+    needs_snapshot(a)
+
+    pauses: list[int] = []
+    for _ in range(4):
+        for offset in (0, 4):
+            a.step(was_read(offset))
+            has(a, offset + 4)
+        a.step(was_read(8))
+        again = has(a, 0)
+        pauses.append(0 if again.read_snapshot else sent_again_after(a))
+
+    assert pauses == [0, 2 * RETRY, 4 * RETRY, 8 * RETRY]
 
 
 def test_receiver_that_restarted_gets_the_snapshot_from_its_beginning() -> None:
@@ -472,6 +510,75 @@ def test_slow_receiver_does_not_hold_up_the_others() -> None:
     effects = a.propose(b"x")
 
     assert [send.targets for send in effects.send_now] == [("b",)]
+
+
+# ── at what rate ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_chunks_are_paced() -> None:
+    """Ours: 40 bytes a second are a chunk of 4 each 10 ticks, however soon it is answered."""
+    a = compacted(snapshot_bytes_per_second=40)
+    first = needs_snapshot(a)
+    a.step(was_read(0))
+    soon = has(a, 4)
+    a.step(was_read(4))
+    left = a.raft.ticks_until_next_deadline
+    early = a.tick(9)
+
+    due = a.tick()
+
+    assert first.read_snapshot == (read(0),)
+    assert (soon.read_snapshot, early.read_snapshot) == ((), ())
+    assert due.read_snapshot == (read(4),)
+    assert left == HEARTBEAT  # which comes first
+
+
+def test_leader_wakes_when_the_next_chunk_is_due() -> None:
+    """Ours: at 200 bytes a second a chunk of 4 is due each 2 ticks, before the next heartbeat."""
+    a = compacted(snapshot_bytes_per_second=200)
+    needs_snapshot(a)
+    under_way = a.raft.ticks_until_next_deadline
+    a.step(was_read(0))
+    has(a, 4)
+
+    assert (under_way, a.raft.ticks_until_next_deadline) == (HEARTBEAT, 2)
+
+
+def test_rate_of_more_than_a_chunk_a_tick_is_kept_on_average() -> None:
+    """Ours: 1000 bytes a second are 5 chunks of 4 in 2 ticks."""
+    a = compacted(snapshot_bytes_per_second=1000, snapshot=snapshot_of(bytes(99), index=5, term=2))
+    effects = needs_snapshot(a)
+    counts: list[int] = []
+    for _ in range(8):
+        counts.append(0)
+        while effects.read_snapshot:
+            counts[-1] += 1
+            (question,) = effects.read_snapshot
+            a.step(SnapshotRead(request=question, data=bytes(4)))
+            effects = has(a, question.offset + 4)
+        effects = a.tick()
+
+    assert counts == [3, 2, 3, 2, 3, 2, 3, 2]
+
+
+def test_followers_share_the_rate() -> None:
+    """Ours: who has waited longest is next, so nobody starves behind a quick one."""
+    snapshot = snapshot_of(bytes(99), index=5, term=2, configuration=group("abc", learners="d"))
+    a = compacted(snapshot_bytes_per_second=400, snapshot=snapshot)
+    (question,) = needs_snapshot(a).read_snapshot
+    a.step(SnapshotRead(request=question, data=bytes(4)))
+    has(a, 4)
+    a.receive("d", rejected(a, 6, (2, 1)))
+    effects = a.receive("d", rejected(a, 5, (2, 1)))
+    order: list[str] = []
+    for _ in range(6):
+        for question in a.tick().read_snapshot:
+            order.append(question.target)
+            a.step(SnapshotRead(request=question, data=bytes(4)))
+            has(a, question.offset + 4, peer=question.target)
+
+    assert effects.read_snapshot == ()
+    assert order == ["c", "d", "c", "d", "c", "d"]
 
 
 # ── entries read back ────────────────────────────────────────────────────────────────────────────────
