@@ -55,6 +55,8 @@ class Applying:
     "How the loop hears of progress, and that there will be none."
     read_snapshot: Callable[[], Awaitable[Iterable[bytes]]]
     "The newest snapshot's content."
+    beside: Callable[[Callable[[], None]], Awaitable[None]]
+    "Does what takes long while the loop goes on: in a thread, where storage has threads."
     watchdog: Watchdog
     "Measures the commands."
     cut: Callable[[], None]
@@ -91,12 +93,21 @@ class Applying:
             else:
                 await self._apply(item)
 
-    def restore(self, chunks: Iterable[bytes]) -> None:
-        """Replace the state by a snapshot's, or stop applying if it is of newer code."""
+    async def restore(self) -> None:
+        """Replace the state by the newest snapshot's, or stop applying if it is of newer code.
+
+        A million elements take seconds, so they are read beside the loop, into a machine of their own.
+        """
         try:
-            self.replica.restore(chunks)
+            restored = self.replica.begin_restore(await self.read_snapshot())
         except UnknownCommand as error:
             self._stop(str(error))
+            return
+        if restored.beside:
+            await self.beside(restored.read)
+        else:
+            restored.read()
+        self.replica.adopt(restored)
 
     async def wait_applied(self, index: Index) -> None:
         """Wait until the entry at `index` is in the state."""
@@ -152,7 +163,7 @@ class Applying:
         """Replace the state by the newest snapshot, and answer from its session table."""
         if snapshot.index <= self.applied:
             return  # a newer one was installed meanwhile
-        self.restore(await self.read_snapshot())
+        await self.restore()
         if self.stopped is not None:
             return
         self.installs += 1

@@ -358,6 +358,15 @@ class Replica(Generic[AnyMachine]):
         Raises UnknownCommand for one of a newer format or version, StateMachineFailed for one that this
         machine can't read.
         """
+        restored = self.begin_restore(chunks)
+        restored.read()
+        self.adopt(restored)
+
+    def begin_restore(self, chunks: Iterable[bytes]) -> Restored:
+        """Read all of a snapshot but the machine's part, for which there is a fresh machine.
+
+        Changes nothing here: `Restored.read` reads that part, `adopt` takes it over. Raises as `restore`.
+        """
         reader = Reader(chunks)
         try:
             header = _Header.read(list(reader.items()))
@@ -374,10 +383,13 @@ class Replica(Generic[AnyMachine]):
                     f"it is of a machine of {header.kind}, this one is of {fresh.kind}"
                 )
             sessions = Sessions.restored(reader.items())
-            fresh.restore(reader)
-            reader.close()
         except MalformedError as error:
             raise StateMachineFailed(f"the snapshot can't be restored: {error}") from error
+        return Restored(header=header, sessions=sessions, host=fresh, rest=reader)
+
+    def adopt(self, restored: Restored) -> None:
+        """Become what was read."""
+        header = restored.header
         self.applied, self.applied_term = header.index, header.term
         self.time_ns, self.elapsed_ns = header.time_ns, header.elapsed_ns
         self.version = header.version
@@ -385,7 +397,7 @@ class Replica(Generic[AnyMachine]):
             header.configuration,
             header.configuration_index,
         )
-        self._sessions, self._host, self._cuts = sessions, fresh, header.cuts
+        self._sessions, self._host, self._cuts = restored.sessions, restored.host, header.cuts
 
     def digest(self) -> bytes:
         """32 bytes that are equal where states are: over the snapshot, or over what the machine's own digest
@@ -466,6 +478,31 @@ class _Header:
                 )
             case _:
                 raise MalformedError(f"not the beginning of a snapshot: {items!r:.80}")
+
+
+@attrs.frozen(kw_only=True)
+class Restored:
+    """What a snapshot holds, on its way to take the place of a replica's state."""
+
+    header: _Header
+    sessions: Sessions
+    host: Host
+    "With a fresh machine, that nobody else has."
+    rest: Reader
+    "The machine's part, not read yet."
+
+    @property
+    def beside(self) -> bool:
+        """Whether `read` may run in a thread: of a typed machine it calls nothing, and only makes values."""
+        return isinstance(self.host, TypedHost)
+
+    def read(self) -> None:
+        """Read the machine's part into the fresh machine. Raises StateMachineFailed."""
+        try:
+            self.host.restore(self.rest)
+            self.rest.close()
+        except MalformedError as error:
+            raise StateMachineFailed(f"the snapshot can't be restored: {error}") from error
 
 
 def _parts(run: Run) -> Iterator[tuple[Kind, Run]]:

@@ -166,6 +166,7 @@ class Server:
             waiters=self.waiters,
             report=self._on_applied,
             read_snapshot=self.storing.read_snapshot,
+            beside=self.storing.calls.run,
             watchdog=Watchdog(
                 id=plan.id,
                 limit_seconds=plan.heartbeat_ms / 1000,
@@ -337,7 +338,7 @@ class Server:
         )
         self.replica.cluster = record.scope.cluster
         if found.snapshot is not None:
-            self.applying.restore(await self.storing.read_snapshot())
+            await self.applying.restore()
             self.snapshotting.note(found.snapshot.index)
         duties = Duties(
             collect=self._collect,

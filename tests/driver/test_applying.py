@@ -12,6 +12,7 @@ import trio.testing
 from raftkit.driver.applying import Applying
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
+from raftkit.driver.storing import InLoop
 from raftkit.driver.waiters import Call, Waiters
 from raftkit.driver.watchdog import Watchdog
 from raftkit.errors import OutcomeUnknown
@@ -43,6 +44,7 @@ class Life:
             waiters=self.waiters,
             report=self.reported.append,
             read_snapshot=newest,
+            beside=InLoop().run,
             watchdog=Watchdog(
                 id="a", limit_seconds=9.0, name=replica.name_of, publish=lambda _: None
             ),
