@@ -210,13 +210,14 @@ class Raft:
     def confirmed_ns(self, applied_index: Index) -> int | None:
         """A copy at `applied_index` misses nothing that was committed by then, on the monotonic clock.
 
-        The newest such moment that this leader's rounds prove; None if none does, or this doesn't lead.
+        The newest such moment that rounds prove, of this leadership or the last; None if none does.
         """
-        leader = self.state.role
-        if not isinstance(leader, Leader):
-            return None
-        round_ = leader.sent_before(self.state.confirmed_round(), applied_index)
-        return None if round_ is None else round_.sent_ns
+        state, found = self.state, None
+        if isinstance(state.role, Leader):
+            found = state.role.sent_before(state.confirmed_round(), applied_index)
+        if found is None and state.confirmed is not None and state.confirmed.index <= applied_index:
+            found = state.confirmed
+        return None if found is None else found.sent_ns
 
     @property
     def ticks_until_next_deadline(self) -> int | None:

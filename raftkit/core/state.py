@@ -286,6 +286,8 @@ class State:
     "Campaign at this tick unless a leader is heard before."
     barred: str | None = None
     "Why this node may not vote, campaign or acknowledge; None if it may."
+    confirmed: Round | None = None
+    "The last round that a quorum had answered when this server last led; None if it never did."
     unfit: str | None = None
     "Why this node may vote and acknowledge, but not campaign or lead; None if it may."
     reception: Reception | None = None
@@ -370,6 +372,7 @@ class State:
         self._end_transfer()
         lost = self.leader
         if isinstance(self.role, Leader):
+            self.confirmed = self.role.sent_before(self.confirmed_round())
             # A leader's own log was never proven by another, and its election timer stood still.
             self.verified_index = self.commit_index
             self.restart_election_timer()

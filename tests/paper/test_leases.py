@@ -9,6 +9,7 @@ import pytest
 
 from raftkit.membership import Configuration, Settings
 from raftkit.messages import (
+    AppendAccepted,
     Applied,
     Effects,
     PeerUnreachable,
@@ -158,7 +159,10 @@ def test_lease_read_sees_all_that_is_committed() -> None:
 
 def test_no_lease_before_the_first_commit_of_the_term() -> None:
     """§6.4.1: nobody else can commit, but somebody else may have (D1)."""
-    a = leader("1 1", matched=False, configuration=ABC)
+    a = server("1 1", configuration=ABC)
+    a.receive("b", append(1, (2, 1), commit=2))
+    a.win()
+    a.receive("b", AppendAccepted(term=a.raft.term, index=Index(2)))
     answered(a, "b", "c")
 
     effects = a.step(LEASE_READ)
@@ -233,12 +237,14 @@ def test_no_lease_by_an_answer_to_a_forgotten_round() -> None:
 
 
 def test_lease_knows_no_wall_clock() -> None:
-    """§6.4.1: somebody sets the time by an hour, either way (D6)."""
+    """§6.4.1: somebody sets the time by an hour, before the round or after (D6)."""
     a = leader("1 1", configuration=ABC)
-    sent = answered(a, "b")
-    now, hour = a.raft.state.monotonic_ns, 3600 * 1000 * MS
+    hour = 3600 * 1000 * MS
+    a.step(attrs.evolve(a.passes(HEARTBEAT), wall_ns=hour))
+    sent, now = a.raft.state.now, a.raft.state.monotonic_ns
+    a.receive("b", beat(a))
 
-    for wall in (hour, 0):
+    for wall in (hour, 2 * hour, 0):
         effects = a.step(Tick(count=0, wall_ns=wall, monotonic_ns=now), LEASE_READ)
         assert effects.answer == (by_lease(a, sent=sent),)
 
@@ -325,10 +331,11 @@ OTHER_SETTINGS = [
 def test_no_lease_until_new_bounds_are_committed(settings: Settings) -> None:
     """Ours: they may be rolled back, and others promise by what was before."""
     a = leader("1 1", configuration=ABC)
-    changed(a, settings)
+    configured(a, group("abc", settings=settings))
+    accepted_by(a, "b")
     answered(a, "b", "c")
     open_ = a.step(LEASE_READ)
-    accepted_by(a, "b")
+    a.persist_all()
     low, _ = settings.election_timeout_ms
 
     sent = answered(a, "b", "c")
@@ -617,6 +624,21 @@ def test_copy_that_lags_is_as_old_as_what_it_lacks() -> None:
 
     assert a.raft.confirmed_ns(Index(3)) == before * TICK_NS
     assert a.raft.confirmed_ns(Index(4)) == after * TICK_NS
+
+
+def test_who_leads_no_more_knows_until_when_its_copy_was_complete() -> None:
+    """§6.4: a leader that is cut off can say since when; its next term proves nothing yet."""
+    a = leader("1 1")
+    sent = answered(a, "b")
+
+    a.tick(ELECTION_MAX + 1)
+    fallen = a.raft.role
+    known = [a.raft.confirmed_ns(Index(it)) for it in (2, 3)]
+    a.win()
+
+    assert fallen == "follower"
+    assert known == [None, sent * TICK_NS]
+    assert a.raft.confirmed_ns(Index(3)) == sent * TICK_NS
 
 
 @pytest.mark.parametrize(
