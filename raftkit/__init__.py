@@ -35,7 +35,7 @@ applied here; an error says whether the command did not happen or may have (`Did
 """
 
 from raftkit.config import PRESETS
-from raftkit.driver import EventStream, Session, Statistics, Token
+from raftkit.driver import EventStream, LocalAnswer, Session, Statistics, Token
 from raftkit.errors import (
     CommandFailed,
     ConfigError,
@@ -85,6 +85,7 @@ __all__ = [
     "DidNotHappen",
     "EntryTooLarge",
     "EventStream",
+    "LocalAnswer",
     "LocalProtocolError",
     "LogCorrupt",
     "MemoryNetwork",

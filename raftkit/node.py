@@ -19,7 +19,9 @@ import attrs
 import trio
 
 from raftkit.driver import (
+    Consistency,
     EventStream,
+    LocalAnswer,
     Recorder,
     RecordingUnreadable,
     Replica,
@@ -27,6 +29,7 @@ from raftkit.driver import (
     Session,
     Statistics,
     Token,
+    Wanted,
     explain,
     make_plan,
     open_local_socket,
@@ -176,7 +179,9 @@ class Node(Generic[M]):
         self: Node[S],
         question: Query[S, R],
         *,
-        consistency: Literal["linearizable", "local"] = "linearizable",
+        consistency: Consistency = "linearizable",
+        staleness_max: float | None = None,
+        after: int = 0,
         timeout: float = 30.0,  # noqa: ASYNC109
     ) -> R: ...
     @overload
@@ -184,36 +189,68 @@ class Node(Generic[M]):
         self,
         question: Callable[[M], R],
         *,
-        consistency: Literal["linearizable", "local"] = "linearizable",
+        consistency: Consistency = "linearizable",
+        staleness_max: float | None = None,
+        after: int = 0,
         timeout: float = 30.0,  # noqa: ASYNC109
     ) -> R: ...
     async def read(
         self,
         question: Any,
         *,
-        consistency: Literal["linearizable", "local"] = "linearizable",
+        consistency: Consistency = "linearizable",
+        staleness_max: float | None = None,
+        after: int = 0,
         timeout: float = 30.0,  # noqa: ASYNC109
     ) -> Any:
         """The answer of this node's copy of the machine to a query, or to a function that is lent it.
 
         "linearizable" sees every command whose result was given, anywhere, before this call; it needs a
-        majority, and raises NoQuorum after `timeout` seconds without one. "local" sees what this node
-        has applied, however old. Raises what the question raises.
+        majority. "lease" sees as much, and at the leader it mostly asks nobody: it relies on clocks whose
+        rates differ by less than a tenth, so the group must have been founded with `leases=True`. "local"
+        sees what this node has applied, however old: `read_local` says how old.
+
+        With `staleness_max`, every command is seen whose result was given so many seconds before this call:
+        a majority is asked only if this node can't tell that it has seen that much. With `after`, every
+        entry up to that index is seen, so that a local read sees what its caller wrote elsewhere: right
+        behind `execute`, `applied_index` of its node is such an index.
+
+        Raises NoQuorum if `timeout` seconds do not suffice, and what the question raises.
         """
         server = self._server
-        match consistency:
-            case "local":
-                await trio.lowlevel.checkpoint()
-                return server.replica.query(question)
-            case "linearizable":
-                with trio.move_on_after(timeout):
-                    await server.catch_up()
-                    return server.replica.query(question)
-                raise NoQuorum(f"the read was not confirmed within {timeout:g} s: {self.explain()}")
-            case _:
-                raise LocalProtocolError(
-                    f'consistency is "linearizable" or "local", not {consistency!r}'
-                )
+        wanted = Wanted(consistency=consistency, staleness_max=staleness_max, after=after)
+        wanted.check(server)
+        if wanted.holds(server):
+            await trio.lowlevel.checkpoint()
+            return server.replica.query(question)
+        with trio.move_on_after(timeout):
+            await wanted.wait(server)
+            return server.replica.query(question)
+        if after > self.applied_index:
+            why = f"index {after} was not applied here, which is at {self.applied_index},"
+        else:
+            why = "the read was not confirmed"
+        raise NoQuorum(f"{why} within {timeout:g} s: {self.explain()}")
+
+    @overload
+    async def read_local(self: Node[S], question: Query[S, R]) -> LocalAnswer[R]: ...
+    @overload
+    async def read_local(self, question: Callable[[M], R]) -> LocalAnswer[R]: ...
+    async def read_local(self, question: Any) -> Any:
+        """What `read(…, consistency="local")` answers, and how old it may be. Never waits for anybody.
+
+        Raises what the question raises.
+        """
+        await trio.lowlevel.checkpoint()
+        server = self._server
+        # No await from here on: value, index and age are of one moment.
+        value = server.replica.query(question)
+        return LocalAnswer(value=value, index=server.applying.applied, staleness=server.staleness)
+
+    @property
+    def applied_index(self) -> Index:
+        """The last entry in this node's copy of the state: a `read` elsewhere `after` it sees as much."""
+        return self._server.applying.applied
 
     # ── the node itself ──────────────────────────────────────────────────────────────────────────
 
@@ -293,6 +330,7 @@ async def open_node(
     transport: LossyTransport | None = None,
     election_timeout: tuple[float, float] = (0.25, 0.5),
     heartbeat_interval: float = 0.05,
+    leases: bool = False,
     entry_bytes_max: int = 512 * 1024,
     sessions_max: int = 4096,
     session_idle: float = 3600.0,
@@ -320,8 +358,9 @@ async def open_node(
     replaces TCP by another one.
 
     The group's settings, agreed at founding: `election_timeout` in seconds, a server draws anew between
-    the two; `entry_bytes_max`, the largest command; at most `sessions_max` sessions, each kept for
-    `session_idle` seconds without use; every node writes a snapshot behind the same entries of the log,
+    the two; `leases` allows reads by lease, which rest on the lower of them and on clocks (`docs/reads.md`);
+    `entry_bytes_max`, the largest command; at most `sessions_max` sessions, each kept for `session_idle`
+    seconds without use; every node writes a snapshot behind the same entries of the log,
     after `snapshot_entries` entries, `snapshot_bytes` of their payload, or `snapshot_elapsed` seconds of
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
     `heartbeat_interval` in seconds, at most half of the lower election timeout; `upgrade_hold`, for so many
@@ -347,6 +386,7 @@ async def open_node(
         members=members,
         election_timeout=election_timeout,
         heartbeat_interval=heartbeat_interval,
+        leases=leases,
         entry_bytes_max=entry_bytes_max,
         sessions_max=sessions_max,
         session_idle=session_idle,

@@ -165,6 +165,7 @@ def init(
     insecure: Annotated[bool | None, Parameter(negative=())] = None,
     election_timeout: tuple[float, float] | None = None,
     heartbeat_interval: float | None = None,
+    leases: Annotated[bool | None, Parameter(negative=())] = None,
     entry_bytes_max: int | None = None,
     sessions_max: int | None = None,
     session_idle: float | None = None,
@@ -199,6 +200,8 @@ def init(
         follow but the heartbeat interval and the last.
     heartbeat_interval
         Seconds, at most half of the lower election timeout.
+    leases
+        Let leaders answer reads by lease, which trusts clocks: see docs/reads.md.
     entry_bytes_max
         The largest command.
     sessions_max
@@ -226,6 +229,7 @@ def init(
             "insecure": insecure,
             "election_timeout": election_timeout,
             "heartbeat_interval": heartbeat_interval,
+            "leases": leases,
             "entry_bytes_max": entry_bytes_max,
             "sessions_max": sessions_max,
             "session_idle": session_idle,

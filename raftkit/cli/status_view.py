@@ -68,6 +68,11 @@ def _up(seen: Up) -> list[RenderableType]:
             f"on disk {now.durable_index:,}, snapshot {now.snapshot_index:,}"
         ),
         "Machine": f"version {now.version}" + _newer(now),
+        "Local reads": (
+            "may be of any age"
+            if now.staleness is None
+            else f"may lack the last {now.staleness:.3f} s"
+        ),
         "Explanation": now.explanation,
     }
     return [_rows(rows), _members(now)]

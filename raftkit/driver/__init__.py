@@ -12,6 +12,9 @@ A command enters through `calling`, which gives it a session and a number, and l
 applied its entry at this very node and `waiters` finds who waits for that number. In between it is
 `forwarding`'s, which proposes it here or sends it to the leader, again after each change of leader.
 
+What a reader may ask for is in `consistency`. `reading` asks the core for an index, and `freshness` keeps
+what its answers say of the age of this node's copy.
+
 `links` is this node's side of the transport: `greeting` decides who is heard, `founding` how a node is
 born. `server` holds it all together and is the only one that knows every part; `serving` gives a server
 a scope, and `guarding` one meaningful error.
@@ -26,6 +29,7 @@ wants to play it again.
 To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
 """
 
+from raftkit.driver.consistency import Consistency, LocalAnswer, Wanted
 from raftkit.driver.events import (
     EventStream,
     MachineDiffers,
@@ -36,6 +40,7 @@ from raftkit.driver.events import (
     VersionRaised,
 )
 from raftkit.driver.explaining import Statistics, explain, statistics, status
+from raftkit.driver.freshness import Freshness
 from raftkit.driver.guarding import open_guarded
 from raftkit.driver.local_socket import ask_node, open_local_socket
 from raftkit.driver.planning import Plan, make_plan, refuse_unknown, refuse_unlike
@@ -47,8 +52,11 @@ from raftkit.driver.serving import open_server
 from raftkit.driver.tokens import Session, Token
 
 __all__ = [
+    "Consistency",
     "EventStream",
+    "Freshness",
     "Life",
+    "LocalAnswer",
     "MachineDiffers",
     "MemberStatus",
     "NodeEvent",
@@ -65,6 +73,7 @@ __all__ = [
     "Token",
     "VersionRaised",
     "Votes",
+    "Wanted",
     "ask_node",
     "explain",
     "make_plan",

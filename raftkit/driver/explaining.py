@@ -55,6 +55,8 @@ class Statistics:
     "Commands whose outcome is not known here, whether or not somebody waits."
     open_reads: int
     "Linearizable reads that wait for an index."
+    staleness: float | None
+    "Its state misses nothing that was decided so many seconds ago; None: it can't say."
     pending_bytes: int
     "Payloads of commands that wait to be sent to a leader."
     configuration_index: Index
@@ -102,6 +104,7 @@ def statistics(server: Server) -> Statistics:
         snapshot_index=server.snapshotting.index,
         open_calls=len(server.waiters),
         open_reads=len(server.reading),
+        staleness=server.staleness,
         pending_bytes=server.forwarding.pending_bytes,
         configuration_index=raft.configuration_index if raft else Index(0),
         version=server.replica.version,
@@ -137,6 +140,8 @@ def explain(server: Server) -> str:
                 "this node can't lead; a voter whose code is new enough must, or upgrade one"
             )
     words += [*_away(server), *_log(server, raft), *server.upgrading.explain()]
+    if raft.leader is None:
+        words.append(_age(server))
     return "; ".join(words) or f"all is well: {raft.role} in term {raft.term}, leader {raft.leader}"
 
 
@@ -147,6 +152,14 @@ def _founding(server: Server) -> str:
     if not missing:
         return f"all {count} are here: waiting for {min(server.plan.members)} to found"
     return f"waiting to found: {count - len(missing)} of {count} here; {'; '.join(missing)}"
+
+
+def _age(server: Server) -> str:
+    """What a local read is worth meanwhile."""
+    staleness = server.staleness
+    if staleness is None:
+        return "local reads may be of any age"
+    return f"local reads may lack the last {staleness:.1f} s"
 
 
 def _reach(server: Server, raft: Raft) -> str:

@@ -64,6 +64,7 @@ def make_plan(
     members: object,
     election_timeout: object,
     heartbeat_interval: object,
+    leases: object,
     entry_bytes_max: object,
     sessions_max: object,
     session_idle: object,
@@ -83,6 +84,7 @@ def make_plan(
         members=_members(members, own),
         settings=Settings(
             election_timeout_ms=_bounds_ms("election_timeout", election_timeout),
+            leases=_flag("leases", leases),
             entry_bytes_max=_count("entry_bytes_max", entry_bytes_max),
             sessions_max=_count("sessions_max", sessions_max),
             session_idle_ms=_ms("session_idle", session_idle),

@@ -1,7 +1,8 @@
 """Linearizable reads: ask the core for an index, wait until it is applied here (§6.4).
 
 Laws: a read changes nothing, so it is asked again as often as it is refused, until its caller gives up.
-All reads that come while one question is being asked share the next one.
+All reads that come while one question is being asked share the next one; those that may go by a lease have
+one of their own, since its answer expires.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import outcome
 import trio
 
 from raftkit.core import Raft
+from raftkit.driver.freshness import Freshness
 from raftkit.messages import Read, ReadConfirmed, Refused
-from raftkit.model import Index
 
 __all__ = ["Reading"]
 
@@ -27,6 +28,15 @@ PAUSE_SECONDS = 0.02
 class _Reader:
     task: trio.lowlevel.Task | None
     "None when it was cancelled or answered."
+    lease: bool
+    "Whether it may go by a lease."
+
+
+@attrs.frozen
+class _Question:
+    readers: list[_Reader]
+    asked_ns: int
+    "Monotonic clock, before it was asked."
 
 
 @attrs.define(eq=False)
@@ -35,18 +45,24 @@ class Reading:
 
     new_ticket: Callable[[], int]
     wake: Callable[[], None]
+    monotonic_ns: Callable[[], int]
+    freshness: Freshness = attrs.field(init=False, factory=Freshness)
+    "What the answers say of this node's copy."
     _fresh: list[_Reader] = attrs.field(init=False, factory=list[_Reader])
     "Not asked yet."
-    _asked: dict[int, list[_Reader]] = attrs.field(init=False, factory=dict[int, list[_Reader]])
+    _asked: dict[int, _Question] = attrs.field(init=False, factory=dict[int, _Question])
     "By ticket."
     _paused_until: float = attrs.field(init=False, default=-math.inf)
 
     def __len__(self) -> int:
-        return len(self._fresh) + sum(map(len, self._asked.values()))
+        return len(self._fresh) + sum(len(it.readers) for it in self._asked.values())
 
-    async def wait_index(self) -> Index:
-        """An index from which on a read that begins now is linearizable. Waits as long as it takes."""
-        reader = _Reader(trio.lowlevel.current_task())
+    async def wait_confirmed(self, *, lease: bool = False) -> ReadConfirmed:
+        """From which index on a read that begins now is linearizable. Waits as long as it takes.
+
+        With `lease`, the answer may expire.
+        """
+        reader = _Reader(trio.lowlevel.current_task(), lease)
         self._fresh.append(reader)
         self.wake()
 
@@ -54,8 +70,8 @@ class Reading:
             reader.task = None
             return trio.lowlevel.Abort.SUCCEEDED
 
-        index: Index = await trio.lowlevel.wait_task_rescheduled(abort)
-        return index
+        confirmed: ReadConfirmed = await trio.lowlevel.wait_task_rescheduled(abort)
+        return confirmed
 
     def is_ready(self, raft: Raft, now: float) -> bool:
         """Whether `collect` would ask something."""
@@ -66,38 +82,45 @@ class Reading:
         return self._paused_until if self._fresh and self._paused_until > now else math.inf
 
     def collect(self, raft: Raft, now: float) -> list[Read]:
-        """One question for all reads that came since the last one."""
+        """One question for all reads of a kind that came since the last one."""
         self._fresh = [reader for reader in self._fresh if reader.task is not None]
         if not self.is_ready(raft, now):
             return []
-        ticket = self.new_ticket()
-        self._asked[ticket] = self._fresh
+        questions: list[Read] = []
+        for lease in (False, True):
+            readers = [reader for reader in self._fresh if reader.lease is lease]
+            if readers:
+                question = Read(ticket=self.new_ticket(), lease=lease)
+                self._asked[question.ticket] = _Question(readers, self.monotonic_ns())
+                questions.append(question)
         self._fresh = []
-        return [Read(ticket=ticket)]
+        return questions
 
     def on_answer(self, answer: ReadConfirmed | Refused) -> bool:
         """The core answered: whether it was a question of reads."""
-        readers = self._asked.pop(answer.ticket, None)
-        if readers is None:
+        question = self._asked.pop(answer.ticket, None)
+        if question is None:
             return False
         match answer:
-            case ReadConfirmed(index=index):
-                for reader in readers:
-                    _answer(reader, outcome.Value(index))
+            case ReadConfirmed():
+                self.freshness.confirmed(answer.index, question.asked_ns)
+                for reader in question.readers:
+                    _answer(reader, outcome.Value(answer))
             case Refused():
-                self._fresh += readers
+                self._fresh += question.readers
                 self._paused_until = trio.current_time() + PAUSE_SECONDS
         return True
 
     def fail_all(self, error: Callable[[], Exception]) -> None:
         """End every read: this node serves none any more."""
-        for reader in [*self._fresh, *(it for readers in self._asked.values() for it in readers)]:
+        asked = (it for question in self._asked.values() for it in question.readers)
+        for reader in [*self._fresh, *asked]:
             _answer(reader, outcome.Error(error()))
         self._fresh.clear()
         self._asked.clear()
 
 
-def _answer(reader: _Reader, result: outcome.Outcome[Index]) -> None:
+def _answer(reader: _Reader, result: outcome.Outcome[ReadConfirmed]) -> None:
     task, reader.task = reader.task, None
     if task is not None:
         trio.lowlevel.reschedule(task, result)

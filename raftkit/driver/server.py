@@ -69,7 +69,7 @@ from raftkit.messages import (
     SnapshotTaken,
     Unfit,
 )
-from raftkit.model import Identity, Index, NodeId
+from raftkit.model import Identity, NodeId
 from raftkit.storage import Storage, Writer
 from raftkit.transports import LossyTransport
 
@@ -159,7 +159,7 @@ class Server:
             send=self.links.send,
             retry_seconds=plan.settings.election_timeout_ms[1] / 1000,
         )
-        self.reading = Reading(self._new_ticket, self._wake)
+        self.reading = Reading(self._new_ticket, self._wake, plan.clock.monotonic_ns)
         self.applying = Applying(
             replica=self.replica,
             id=plan.id,
@@ -223,16 +223,32 @@ class Server:
             await self._leader_changed.park()
         return leader
 
-    async def wait_read_index(self) -> Index:
-        """An index from which on a read that begins now is linearizable. Raises NodeClosed at the end."""
+    async def catch_up(self, *, lease: bool = False) -> None:
+        """Wait until all is applied here that was committed when this began.
+
+        With `lease`, a leader that has one need not ask the others. Raises NodeClosed at the end.
+        """
         why = self.closed or self.applying.stopped
         if why is not None:
             raise NodeClosed(why)
-        return await self.reading.wait_index()
+        confirmed = await self.reading.wait_confirmed(lease=lease)
+        await self.applying.wait_applied(confirmed.index)
+        expires_ns = confirmed.expires_ns
+        if expires_ns is not None and self.plan.clock.monotonic_ns() >= expires_ns:
+            # This process slept, or the state machine was behind: nobody says who leads by now.
+            await self.catch_up()
 
-    async def catch_up(self) -> None:
-        """Wait until all is applied here that was committed when this began. Raises NodeClosed."""
-        await self.applying.wait_applied(await self.wait_read_index())
+    @property
+    def staleness(self) -> float | None:
+        """The copy here misses nothing that was decided so many seconds ago; None if that can't be said."""
+        raft, applied = self.raft, self.applying.applied
+        known = [self.reading.freshness.complete_ns(applied)]
+        if raft is not None:
+            known.append(raft.confirmed_ns(applied))
+        complete_ns = max((it for it in known if it is not None), default=None)
+        if complete_ns is None:
+            return None
+        return max(0, self.plan.clock.monotonic_ns() - complete_ns) / 1e9
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────
 

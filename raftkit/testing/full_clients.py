@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import trio
 
-from raftkit.driver import Session, Token
+from raftkit.driver import Consistency, Session, Token
 from raftkit.errors import DidNotHappen, OutcomeUnknown, RaftError
 from raftkit.node import Node
 from raftkit.testing.append_lists import Outcome
@@ -30,6 +30,8 @@ SENDINGS_MAX = 30
 "Of one command by its token, until its client gives up."
 MANY_MAX = 6
 "Commands of one `execute_many`."
+AGE_SECONDS = 0.5
+"Mean age that a read of an age may have."
 GRACE_SECONDS = 1.0
 "Beyond its timeout, until a call counts as stranded."
 
@@ -54,7 +56,7 @@ class Client:
     "Every token it ever had: letting go of one would close its number."
     _session: Session | None = attrs.field(init=False, default=None)
     _groups: int = attrs.field(init=False, default=0)
-    "Calls of `execute_many` so far."
+    "Calls so far that count as other clients'."
 
     async def run(self) -> None:
         """Ask until it is over."""
@@ -143,29 +145,58 @@ class Client:
             await self._wait(group, lambda left: node.execute_many(commands, timeout=left))
 
     async def read(self) -> None:
-        """A linearizable read."""
+        """A linearizable read, by a majority's word or by a lease."""
         if server := self._some_server():
-            await self.ask(server, self.workload.draw_read(self.rng), How.READ)
+            by_lease = self.swarm.leases and self.rng.random() < 0.5
+            way: Consistency = "lease" if by_lease else "linearizable"
+            await self.ask(server, self.workload.draw_read(self.rng), How.READ, consistency=way)
+
+    async def read_of_an_age(self) -> None:
+        """A read that may be so old: linearizable, if it began so much earlier."""
+        if server := self._some_server():
+            age = self.rng.expovariate(1 / AGE_SECONDS)
+            self._groups += 1
+            await self.ask(
+                server,
+                self.workload.draw_read(self.rng),
+                How.READ,
+                # Nodes' clocks drift against that of the world.
+                began=trio.current_time() - 1.1 * age,
+                client=f"{self.name}/{self._groups}",
+                staleness_max=age,
+            )
 
     async def peek(self) -> None:
         """A local read."""
         if server := self._some_server():
-            await self.ask(server, self.workload.draw_read(self.rng), How.PEEK)
+            way: Consistency = "local"
+            await self.ask(server, self.workload.draw_read(self.rng), How.PEEK, consistency=way)
 
-    async def ask(self, server: FullServer, question: Any, how: How) -> bool:
-        """Read at `server`; whether it answered. A read that fails is no part of the history."""
+    async def ask(
+        self,
+        server: FullServer,
+        question: Any,
+        how: How,
+        *,
+        began: float | None = None,
+        client: str | None = None,
+        **wanted: Any,
+    ) -> bool:
+        """Read at `server`, as `wanted`; whether it answered. What fails is no part of the history.
+
+        `began` is from when on its answer may be, if not from now; a `client` does one thing at a time.
+        """
         node = server.node
         assert node is not None
         asked = Asked(
-            client=self.name,
+            client=client or self.name,
             how=how,
             asked=question,
-            invoked_at=trio.current_time(),
+            invoked_at=trio.current_time() if began is None else began,
             place=(server.id, server.life),
         )
         query = self.workload.query(question)
-        way: Any = "linearizable" if how is How.READ else "local"
-        await self._wait([asked], lambda left: node.read(query, consistency=way, timeout=left))
+        await self._wait([asked], lambda left: node.read(query, timeout=left, **wanted))
         if asked.outcome is Outcome.OK:
             self.history.append(asked)
         return asked.outcome is Outcome.OK
@@ -242,5 +273,6 @@ _CALLS: dict[str, Callable[[Client], Awaitable[None]]] = {
     "once": Client.once,
     "many": Client.many,
     "read": Client.read,
+    "read_of_an_age": Client.read_of_an_age,
     "peek": Client.peek,
 }

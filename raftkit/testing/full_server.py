@@ -174,6 +174,7 @@ class FullServer:
             members=self.members,
             election_timeout=ELECTION_TIMEOUT,
             heartbeat_interval=swarm.heartbeat,
+            leases=swarm.leases,
             entry_bytes_max=1024,
             sessions_max=swarm.sessions_max,
             session_idle=swarm.session_idle,

@@ -71,6 +71,8 @@ class FullSwarm:
     "See `open_storage`."
     limits: dict[str, int]
     "Fields of `Config`."
+    leases: bool
+    "See `open_node`; then some of the reads go by lease."
 
     @classmethod
     def draw(cls, rng: random.Random) -> FullSwarm:
@@ -88,6 +90,7 @@ class FullSwarm:
             "many": 1.0,
             "read": 3.0,
             "peek": 1.0,
+            "read_of_an_age": 1.0,
         }
         return cls(
             loss=maybe(0.3),
@@ -108,7 +111,7 @@ class FullSwarm:
             snapshot_entries=rng.choice((0, 3, 3, 10)),
             session_idle=rng.choice((3600.0, 3600.0, 2.0)),
             sessions_max=rng.choice((4096, 4096, 4)),
-            drift=maybe(0.01),
+            drift=maybe(0.05),
             segment_bytes=rng.choice((2048, 8192, 65536)),
             limits={
                 "append_bytes_max": rng.choice((1, 100, 256 * 1024)),
@@ -121,6 +124,7 @@ class FullSwarm:
                 "compaction_tail_entries": rng.choice((0, 0, 0, 5, 10_000)),
                 "compaction_wait_bytes": rng.choice((0, 64 * 1024 * 1024)),
             },
+            leases=rng.random() < 0.5,
         )
 
     def weather(self, rng: random.Random) -> Faults:

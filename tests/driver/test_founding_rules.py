@@ -359,6 +359,7 @@ async def test_the_founding_record_is_offered_to_whom_it_names_and_who_promised_
             members=MEMBERS,
             election_timeout=(0.25, 0.5),
             heartbeat_interval=0.05,
+            leases=False,
             entry_bytes_max=2000,
             sessions_max=1,
             session_idle=1.0,

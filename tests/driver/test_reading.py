@@ -31,11 +31,12 @@ class Bench:
     core: Any = attrs.field(factory=Core)
     tickets: int = 0
     wakes: int = 0
-    answers: dict[str, Index] = attrs.field(factory=dict)
+    now_ns: int = 0
+    answers: dict[str, ReadConfirmed] = attrs.field(factory=dict)
     reading: Reading = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.reading = Reading(self.new_ticket, self.wake)
+        self.reading = Reading(self.new_ticket, self.wake, lambda: self.now_ns)
 
     def new_ticket(self) -> int:
         self.tickets += 1
@@ -44,11 +45,11 @@ class Bench:
     def wake(self) -> None:
         self.wakes += 1
 
-    async def read(self, name: str) -> None:
+    async def read(self, name: str, *, lease: bool = False) -> None:
         """Begin a read; its answer comes into `answers`."""
 
         async def wait() -> None:
-            self.answers[name] = await self.reading.wait_index()
+            self.answers[name] = await self.reading.wait_confirmed(lease=lease)
 
         self.nursery.start_soon(wait)
         await trio.testing.wait_all_tasks_blocked()
@@ -78,7 +79,7 @@ async def test_reads_that_come_before_a_question_share_it(nursery: trio.Nursery)
     assert bench.collect() == [Read(ticket=1)]
     assert bench.collect() == []
     assert await bench.hear(confirmed(1, 5))
-    assert bench.answers == {"x": 5, "y": 5}
+    assert bench.answers == {"x": confirmed(1, 5), "y": confirmed(1, 5)}
     assert len(bench.reading) == 0
 
 
@@ -95,9 +96,22 @@ async def test_a_read_is_not_answered_by_a_question_from_before_it_came(
     asked = bench.collect()
     await bench.hear(confirmed(2, 6))
 
-    assert before == {"early": 5}
+    assert before == {"early": confirmed(1, 5)}
     assert asked == [Read(ticket=2)]
-    assert bench.answers == {"early": 5, "late": 6}
+    assert bench.answers == {"early": confirmed(1, 5), "late": confirmed(2, 6)}
+
+
+async def test_a_confirmed_read_says_of_what_age_a_copy_is_from_the_question_on(
+    nursery: trio.Nursery,
+) -> None:
+    """What was decided while the answer was on its way may be missed by it."""
+    bench = Bench(nursery, now_ns=100)
+    await bench.read("x")
+    bench.collect()
+    bench.now_ns = 200
+    await bench.hear(confirmed(1, 5))
+
+    assert bench.reading.freshness.complete_ns(Index(5)) == 100
 
 
 async def test_a_refused_read_is_asked_again_after_a_pause(
@@ -116,7 +130,24 @@ async def test_a_refused_read_is_asked_again_after_a_pause(
     assert due == pytest.approx(trio.current_time())
     assert due >= PAUSE_SECONDS
     assert later == [Read(ticket=2)]
-    assert bench.answers == {"x": 7}
+    assert bench.answers == {"x": confirmed(2, 7)}
+
+
+async def test_reads_that_may_go_by_a_lease_have_a_question_of_their_own(
+    nursery: trio.Nursery,
+) -> None:
+    """Its answer expires, which concerns no other read."""
+    bench = Bench(nursery)
+    await bench.read("x")
+    await bench.read("y", lease=True)
+    by_lease = attrs.evolve(confirmed(2, 6), expires_ns=9)
+
+    asked = bench.collect()
+    await bench.hear(confirmed(1, 5))
+    await bench.hear(by_lease)
+
+    assert asked == [Read(ticket=1), Read(ticket=2, lease=True)]
+    assert bench.answers == {"x": confirmed(1, 5), "y": by_lease}
 
 
 async def test_without_a_leader_nothing_is_asked_and_nobody_wakes_for_it(
@@ -134,7 +165,7 @@ async def test_without_a_leader_nothing_is_asked_and_nobody_wakes_for_it(
 async def test_a_cancelled_read_is_not_asked_for(nursery: trio.Nursery) -> None:
     bench = Bench(nursery)
     with trio.move_on_after(0):
-        await bench.reading.wait_index()
+        await bench.reading.wait_confirmed()
 
     assert bench.collect() == []
     assert len(bench.reading) == 0
@@ -156,7 +187,7 @@ async def test_the_end_of_a_node_ends_reads_asked_and_not_asked() -> None:
 
     async def read(reading: Reading, name: str) -> None:
         with pytest.raises(NodeClosed):
-            await reading.wait_index()
+            await reading.wait_confirmed()
         ended.append(name)
 
     async with trio.open_nursery() as nursery:

@@ -45,6 +45,7 @@ async def node_alone(calls: Slowly) -> AsyncGenerator[Node[Any]]:
         members={"a": "memory:a"},
         election_timeout=(0.25, 0.5),
         heartbeat_interval=0.05,
+        leases=False,
         entry_bytes_max=1024,
         sessions_max=9,
         session_idle=3600.0,

@@ -82,6 +82,7 @@ async def test_a_recording_that_is_full_is_an_event_and_the_node_goes_on(
         members={"a": "a"},
         election_timeout=(0.25, 0.5),
         heartbeat_interval=0.05,
+        leases=False,
         entry_bytes_max=2000,
         sessions_max=1,
         session_idle=1.0,
