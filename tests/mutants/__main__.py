@@ -21,12 +21,20 @@ from pathlib import Path
 import attrs
 
 from tests.mutants.driver_mutants import DRIVER_MUTANTS
+from tests.mutants.lease_mutants import LEASE_MUTANTS
 from tests.mutants.literature_mutants import LITERATURE_MUTANTS
 from tests.mutants.mutants import MUTANTS, Mutant
 from tests.mutants.storage_mutants import STORAGE_MUTANTS
 from tests.mutants.transfer_mutants import TRANSFER_MUTANTS
 
-ALL = (*MUTANTS, *LITERATURE_MUTANTS, *TRANSFER_MUTANTS, *STORAGE_MUTANTS, *DRIVER_MUTANTS)
+ALL = (
+    *MUTANTS,
+    *LITERATURE_MUTANTS,
+    *LEASE_MUTANTS,
+    *TRANSFER_MUTANTS,
+    *STORAGE_MUTANTS,
+    *DRIVER_MUTANTS,
+)
 ROOT = Path(__file__).parents[2]
 PAPER = ("tests/paper", "tests/core")
 SCENARIOS = ("tests/scenarios/test_scenarios.py",)
