@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+from bisect import bisect_right
 from collections.abc import Callable
 from functools import cache
 
@@ -100,13 +101,14 @@ class World:
         `hashed` keeps a running hash of all that, for `Report.trace_hash`. `recorder` records all cores.
         """
         rng = random.Random(f"raftkit world {seed}")
-        configuration, founding = founding_of(nodes)
+        swarm = Swarm.draw(rng)
+        configuration, founding = founding_of(nodes, leases=swarm.leases)
         self.seed = seed
         self.deliveries = 0
         self._trace_hash = hashlib.sha256() if hashed else None
         self.stage = Stage(
             rng=rng,
-            swarm=Swarm.draw(rng),
+            swarm=swarm,
             trace=self._hashing(trace) if hashed else trace,
             recorder=recorder,
         )
@@ -115,6 +117,8 @@ class World:
         self.servers: dict[NodeId, Server] = {}
         self.nemesis = Nemesis(self.stage, self.network, self.servers)
         self._storm_deliveries = deliveries
+        self._seen: list[tuple[float, Index]] = []
+        "Moments, and how much was committed by then."
         for member in configuration.members:
             log = LogImage()
             log.append(founding)
@@ -168,6 +172,7 @@ class World:
         self.nemesis.begin()
         self._client_of(self.stage.swarm.proposals, self._propose)
         self._client_of(self.stage.swarm.reads, self._read)
+        self._client_of(self.stage.swarm.reads, self._look)
         agenda = self.stage.agenda
         # A single server sends nothing, so time ends a storm too.
         while self.deliveries < self._storm_deliveries and agenda.now < self._storm_deliveries:
@@ -215,7 +220,22 @@ class World:
 
     def _read(self) -> None:
         if server := self._asked():
-            server.read()
+            server.read(lease=self.stage.swarm.leases and self.stage.rng.random() < 0.5)
+
+    def _look(self) -> None:
+        """Somebody asks a server how old its copy is: all that was committed by then must be in it."""
+        self._seen.append((self.stage.agenda.now, self.ghosts.commit_index))
+        server = self._asked()
+        complete = None if server is None else server.complete_at()
+        if server is None or complete is None:
+            return
+        place = bisect_right(self._seen, complete, key=lambda it: it[0])
+        if place and self._seen[place - 1][1] > server.applied_index:
+            fail(
+                "S26 Age",
+                f"{server.identity.id} at {server.applied_index} says that it misses nothing of "
+                f"{complete:.2f}, when {self._seen[place - 1][1]} was committed",
+            )
 
     def _asked(self) -> Server | None:
         """Whom a client asks: mostly a leader, or who takes itself for one."""
@@ -413,11 +433,11 @@ def _states(servers: list[Server]) -> str:
 
 
 @cache
-def founding_of(nodes: int) -> tuple[Configuration, Run]:
+def founding_of(nodes: int, *, leases: bool = False) -> tuple[Configuration, Run]:
     """The group, and entry 1 that every member begins with."""
     configuration = Configuration(
         members=tuple(Member(id=name, incarnation=1, address="") for name in NAMES[:nodes]),
-        settings=Settings(entry_bytes_max=ENTRY_BYTES_MAX),
+        settings=Settings(entry_bytes_max=ENTRY_BYTES_MAX, leases=leases),
     )
     founding = Run(
         first=Index(1),

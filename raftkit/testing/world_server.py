@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import TypeVarTuple
 
 from raftkit.core import Raft
-from raftkit.driver import Life
+from raftkit.driver import Freshness, Life
 from raftkit.messages import (
     Applied,
     Barred,
@@ -23,6 +23,7 @@ from raftkit.messages import (
     Persisted,
     Propose,
     Read,
+    ReadConfirmed,
     ReadSnapshot,
     Send,
     SnapshotMeta,
@@ -86,6 +87,9 @@ class Server:
         self._inbox: list[Input] = []
         self._turn_due = False
         self._wake_at: float | None = None
+        self._rate = 1.0 + stage.swarm.drift * stage.rng.uniform(-1.0, 1.0)
+        self._freshness = Freshness()
+        self._asked_ns: dict[int, int] = {}
         self._ticked = 0
         self._held: deque[tuple[int, NodeId, Send]] = deque()
         self._machine_free_at = 0.0
@@ -103,7 +107,9 @@ class Server:
         if stage.recorder is not None:
             self.recorded, found = stage.recorder.begin(config, found, seed, extreme=extreme)
         self.raft = Raft(config, found, rng=timers(seed, extreme=extreme))
-        self._ticked = int(stage.agenda.now)
+        self._ticked = int(self._clock)
+        self._freshness = Freshness()
+        self._asked_ns.clear()
         self._machine_free_at = stage.agenda.now
         self.applied_index = Index(0) if self.disk.snapshot is None else self.disk.snapshot.index
         self.ghosts.started(self.shadow, self.raft)
@@ -174,10 +180,22 @@ class Server:
         )
         self.take(Propose(ticket=self._tickets, payloads=payloads, origin=origin))
 
-    def read(self) -> None:
+    def read(self, *, lease: bool = False) -> None:
         """Ask this server from which index on a read is linearizable."""
         self._tickets += 1
-        self.take(Read(ticket=self._tickets))
+        self._asked_ns[self._tickets] = self._monotonic_ns
+        self.take(Read(ticket=self._tickets, lease=lease))
+
+    def complete_at(self) -> float | None:
+        """A moment of which its copy misses nothing, as far as this server can tell."""
+        if self.raft is None:
+            return None
+        known = (
+            self._freshness.complete_ns(self.applied_index),
+            self.raft.confirmed_ns(self.applied_index),
+        )
+        complete_ns = max((it for it in known if it is not None), default=None)
+        return None if complete_ns is None else complete_ns / TICK_NS / self._rate
 
     def transfer(self, target: NodeId | None) -> None:
         """Ask this server to make `target` lead, or anybody."""
@@ -221,9 +239,10 @@ class Server:
     def _step(self, inputs: list[Input]) -> None:
         raft = self.raft
         assert raft is not None
-        now = int(self.stage.agenda.now)
-        if now > self._ticked:
-            elapsed_ns = now * TICK_NS
+        now = int(self._clock)
+        # A lease is judged by the clock: as in a driver, the read comes with what it shows.
+        if now > self._ticked or any(isinstance(it, Read) and it.lease for it in inputs):
+            elapsed_ns = self._monotonic_ns
             tick = Tick(
                 count=now - self._ticked,
                 wall_ns=EPOCH_NS + self.wall_offset_ns + elapsed_ns,
@@ -250,7 +269,8 @@ class Server:
         deadline = float(self._ticked + ticks)
         if self._wake_at is None or deadline < self._wake_at:
             self._wake_at = deadline
-            wait = max(0.0, deadline - self.stage.agenda.now)
+            # A hair later than the tick, or rounding would wake us just before it.
+            wait = max(0.0, deadline - self._clock) / self._rate + 1e-6
             self.stage.agenda.after(wait, self._wake, self.life, deadline)
 
     def _wake(self, life: int, deadline: float) -> None:
@@ -260,7 +280,7 @@ class Server:
         if self.paused:
             return
         ticks = self.raft.ticks_until_next_deadline
-        if ticks is None or self._ticked + ticks > self.stage.agenda.now:
+        if ticks is None or self._ticked + ticks > self._clock:
             self._schedule_wake()  # the deadline has moved
         elif not self._turn_due:
             self._turn_due = True
@@ -291,6 +311,10 @@ class Server:
             self._apply(effects.install.index)
         if effects.apply:
             self._apply(effects.apply[-1].last)
+        for answer in effects.answer:
+            asked_ns = self._asked_ns.pop(answer.ticket, None)
+            if isinstance(answer, ReadConfirmed) and asked_ns is not None:
+                self._freshness.confirmed(answer.index, asked_ns)
 
     def _send(self, target: NodeId, send: Send) -> None:
         self.ghosts.sent(self.shadow, target, send.message)
@@ -345,6 +369,15 @@ class Server:
         self.take(Applied(index=index))
 
     # ── time ──
+
+    @property
+    def _clock(self) -> float:
+        """Ticks by its own clock, which is too fast or too slow."""
+        return self.stage.agenda.now * self._rate
+
+    @property
+    def _monotonic_ns(self) -> int:
+        return int(self._clock * TICK_NS)
 
     def _later(
         self, mean: float, action: Callable[[*Arguments], None], *arguments: *Arguments

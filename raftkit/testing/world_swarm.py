@@ -94,6 +94,10 @@ class Swarm:
     "See `Config`; 0 waits for as many as the snapshot has."
     extreme_timers: bool
     "Timeouts are drawn mostly from the ends of their range."
+    leases: bool
+    "See `Settings`; then some of the reads go by lease."
+    drift: float
+    "Most by which a server's clock is too fast or too slow."
 
     @classmethod
     def draw(cls, rng: random.Random) -> Swarm:
@@ -104,6 +108,7 @@ class Swarm:
             return 0.0 if rng.random() < 0.5 else most * rng.random() ** 2
 
         intensity = rng.choice((0.5, 1.0, 2.0))
+        leases = rng.random() < 0.5
         return cls(
             loss=maybe(0.3),
             duplication=maybe(0.5),
@@ -133,6 +138,9 @@ class Swarm:
             compaction_tail_entries=rng.choice((0, 0, 3, 30)),
             compaction_wait_bytes=rng.choice((0, 1024 * 1024)),
             extreme_timers=rng.random() < 0.2,
+            leases=leases,
+            # Leases bear a tenth between two clocks; what else holds, holds whatever clocks do.
+            drift=maybe(0.05 if leases else 0.25),
         )
 
     def calm(self) -> Swarm:
