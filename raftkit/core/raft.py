@@ -19,6 +19,7 @@ from raftkit.core.log import Log
 from raftkit.core.stamps import elapsed_at
 from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, Role, State
 from raftkit.errors import LocalProtocolError
+from raftkit.leadership import StepDown, TransferLeadership
 from raftkit.membership import Configuration
 from raftkit.messages import (
     AppendAccepted,
@@ -46,10 +47,8 @@ from raftkit.messages import (
     SnapshotRead,
     SnapshotReply,
     SnapshotTaken,
-    StepDown,
     Tick,
     TimeoutNow,
-    TransferLeadership,
     Unfit,
     VoteReply,
     VoteRequest,
@@ -161,6 +160,12 @@ class Raft:
     def leader(self) -> NodeId | None:
         """The leader of this term, as far as known."""
         return self.state.leader
+
+    @property
+    def leads_since(self) -> Index | None:
+        """The no-op with which this server began to lead its term; None if it does not lead."""
+        leader = self.state.role
+        return leader.first_index if isinstance(leader, Leader) else None
 
     @property
     def commit_index(self) -> Index:

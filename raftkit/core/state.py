@@ -18,6 +18,7 @@ from raftkit.core.durability import Durability
 from raftkit.core.log import Log
 from raftkit.core.outbox import Outbox
 from raftkit.core.progress import CatchingUp, Progress, Snapshotting
+from raftkit.leadership import SteppedDown
 from raftkit.membership import Configuration, Role as MemberRole
 from raftkit.messages import (
     ConfigurationChanged,
@@ -28,7 +29,6 @@ from raftkit.messages import (
     Refused,
     RoleChanged,
     SnapshotMeta,
-    SteppedDown,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 
@@ -167,8 +167,6 @@ class Leader:
     "Microseconds since the start, in ticks' time, until which the rate of chunks is used up."
     transfer: Transfer | None = None
     "To whom it is handing over, if it is."
-    timeout_now_sent: bool = False
-    "In this term somebody may win an election though voters have heard this leader: no lease holds."
 
     def heir(self, voters: Iterable[NodeId], last: Index) -> NodeId | None:
         """Who of `voters` holds the log up to `last`, so can be elected at once: the one heard last."""

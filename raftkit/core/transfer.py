@@ -12,13 +12,15 @@ late is told, and a server obeys only the leader of its own term.
 from __future__ import annotations
 
 from raftkit.core.state import Follower, Leader, State, Transfer
-from raftkit.messages import (
+from raftkit.leadership import (
     HandOverRefusal,
     NotHandedOver,
     StepDown,
     SteppedDown,
-    TimeoutNow,
     TransferLeadership,
+)
+from raftkit.messages import (
+    TimeoutNow,
 )
 from raftkit.model import Identity, NodeId
 

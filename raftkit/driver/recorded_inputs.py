@@ -14,6 +14,7 @@ from raftkit.config import Config
 from raftkit.driver_messages import Forward, ForwardAccepted, ForwardRefused, Hello
 from raftkit.encoding import MalformedError, array, octets, unsigned
 from raftkit.errors import ConfigError, RemoteProtocolError
+from raftkit.leadership import StepDown, TransferLeadership
 from raftkit.membership import Configuration, node_id
 from raftkit.messages import (
     Applied,
@@ -31,9 +32,7 @@ from raftkit.messages import (
     SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
-    StepDown,
     Tick,
-    TransferLeadership,
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Term

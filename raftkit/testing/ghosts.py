@@ -18,6 +18,7 @@ import attrs
 
 from raftkit.core import Raft
 from raftkit.core.state import Leader
+from raftkit.leadership import NotHandedOver, SteppedDown
 from raftkit.membership import Configuration
 from raftkit.messages import (
     Answer,
@@ -30,7 +31,6 @@ from raftkit.messages import (
     HeartbeatReply,
     Input,
     Message,
-    NotHandedOver,
     PeerMisbehaved,
     PreVoteReply,
     PreVoteRequest,
@@ -46,7 +46,6 @@ from raftkit.messages import (
     SnapshotChunk,
     SnapshotMeta,
     SnapshotReply,
-    SteppedDown,
     TimeoutNow,
     VoteReply,
     VoteRequest,

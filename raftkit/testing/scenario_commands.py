@@ -13,6 +13,7 @@ import attrs
 
 from raftkit.config import Config, check_settings
 from raftkit.errors import LocalProtocolError
+from raftkit.leadership import StepDown, TransferLeadership
 from raftkit.membership import Settings
 from raftkit.messages import (
     Barred,
@@ -20,8 +21,6 @@ from raftkit.messages import (
     PeerUnreachable,
     Propose,
     Read,
-    StepDown,
-    TransferLeadership,
     Unfit,
 )
 from raftkit.model import Identity, Index, NodeId, Term

@@ -13,6 +13,7 @@ from typing import assert_never
 from raftkit.core import Raft
 from raftkit.core.progress import Snapshotting, Streaming
 from raftkit.core.state import Leader
+from raftkit.leadership import NotHandedOver, SteppedDown
 from raftkit.messages import (
     Answer,
     AppendAccepted,
@@ -24,7 +25,6 @@ from raftkit.messages import (
     LeaderElected,
     LeaderLost,
     Message,
-    NotHandedOver,
     PeerMisbehaved,
     PreVoteReply,
     PreVoteRequest,
@@ -36,7 +36,6 @@ from raftkit.messages import (
     RoleChanged,
     SnapshotChunk,
     SnapshotReply,
-    SteppedDown,
     TimeoutNow,
     VoteReply,
     VoteRequest,

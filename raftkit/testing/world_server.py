@@ -13,6 +13,7 @@ from typing import TypeVarTuple
 
 from raftkit.core import Raft
 from raftkit.driver import Freshness, Life
+from raftkit.leadership import StepDown, TransferLeadership
 from raftkit.messages import (
     Applied,
     Barred,
@@ -29,9 +30,7 @@ from raftkit.messages import (
     SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
-    StepDown,
     Tick,
-    TransferLeadership,
     Unfit,
     Write,
 )

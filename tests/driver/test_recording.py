@@ -27,6 +27,7 @@ from raftkit.driver.recording import (
 )
 from raftkit.driver_messages import Forward, ForwardAccepted, ForwardRefused, Hello
 from raftkit.encoding import MalformedError, dumps, loads
+from raftkit.leadership import StepDown, TransferLeadership
 from raftkit.membership import Configuration, Member
 from raftkit.messages import (
     Applied,
@@ -43,9 +44,7 @@ from raftkit.messages import (
     Receive,
     SnapshotRead,
     SnapshotTaken,
-    StepDown,
     Tick,
-    TransferLeadership,
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Run, Term

@@ -7,13 +7,18 @@ from typing import Any
 import pytest
 
 from raftkit.core.state import Follower
+from raftkit.leadership import (
+    HandOverRefusal,
+    NotHandedOver,
+    StepDown,
+    SteppedDown,
+    TransferLeadership,
+)
 from raftkit.messages import (
     AppendAccepted,
     AppendEntries,
     Effects,
-    HandOverRefusal,
     LeaderLost,
-    NotHandedOver,
     PeerMisbehaved,
     Propose,
     Proposed,
@@ -23,10 +28,7 @@ from raftkit.messages import (
     Refused,
     RoleChanged,
     Send,
-    StepDown,
-    SteppedDown,
     TimeoutNow,
-    TransferLeadership,
     Unfit,
     VoteReply,
     VoteRequest,
