@@ -41,6 +41,7 @@ from raftkit.errors import (
     ConfigError,
     DidNotHappen,
     EntryTooLarge,
+    LeadershipLost,
     LocalProtocolError,
     LogCorrupt,
     NodeClosed,
@@ -58,6 +59,7 @@ from raftkit.errors import (
     StateMachineFailed,
     StateUnwritable,
     StorageError,
+    TransferFailed,
     WrongCluster,
 )
 from raftkit.node import NODE_SESSION, Node, NodeSession, open_node
@@ -85,6 +87,7 @@ __all__ = [
     "DidNotHappen",
     "EntryTooLarge",
     "EventStream",
+    "LeadershipLost",
     "LocalAnswer",
     "LocalProtocolError",
     "LogCorrupt",
@@ -112,6 +115,7 @@ __all__ = [
     "StorageError",
     "TcpTransport",
     "Token",
+    "TransferFailed",
     "WrongCluster",
     "command",
     "open_node",

@@ -11,6 +11,7 @@ __all__ = [
     "ConfigError",
     "DidNotHappen",
     "EntryTooLarge",
+    "LeadershipLost",
     "LocalProtocolError",
     "LogCorrupt",
     "NoQuorum",
@@ -28,6 +29,7 @@ __all__ = [
     "StateMachineFailed",
     "StateUnwritable",
     "StorageError",
+    "TransferFailed",
     "WrongCluster",
 ]
 
@@ -76,6 +78,27 @@ class NotLeader(DidNotHappen):
             f"not the leader; {'leader is ' + leader if leader else 'no leader known'}"
         )
         self.leader = leader
+
+
+class TransferFailed(DidNotHappen):
+    """Leadership did not go where it was asked to go. `leader` leads, as far as known here."""
+
+    def __init__(self, why: str, leader: str | None) -> None:
+        super().__init__(f"leadership was not handed over: {why}")
+        self.why = why
+        self.leader = leader
+
+
+class LeadershipLost(RaftError):
+    """This node leads `term` no more, so the body of its `leadership()` was cancelled.
+
+    It learnt that late: another may have led for a while. What the body does to the outside world must be
+    such that an older term can be told there and refused.
+    """
+
+    def __init__(self, term: int) -> None:
+        super().__init__(f"this node leads no more: it led term {term}")
+        self.term = term
 
 
 class Rejected(RaftError):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Any, Final, Generic, Literal, TypeVar, cast, overload
@@ -308,6 +308,63 @@ class Node(Generic[M]):
         call it again does no harm; NodeClosed.
         """
         return await self._server.upgrading.upgrade(within=timeout)
+
+    # ── leadership ───────────────────────────────────────────────────────────────────────────────
+
+    async def transfer_leadership(
+        self,
+        to: NodeId | None = None,
+        *,
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> NodeId:
+        """Have member `to` lead in the place of this node, or whoever is ready first. Returns who leads.
+
+        Meanwhile commands wait, at every node, and none fails of it: a few milliseconds where `to` is as
+        far as this node, at most an election timeout until it is given up. Use it before planned work.
+
+        Raises NotLeader, naming the leader, at a node that does not lead: ask that one. TransferFailed if
+        `to` can't lead or did not take over in time; this node leads on, unless `leader` of the error says
+        otherwise, and may yet be replaced if `to` heard of it late. OutcomeUnknown if that is not settled
+        within `timeout` seconds; NodeClosed.
+        """
+        return await self._server.leading.transfer(to, within=timeout)
+
+    async def step_down(
+        self,
+        *,
+        hand_over: bool = True,
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> NodeId:
+        """Make this node, which leads, lead no more; it stays a member. Returns who leads next.
+
+        It hands over as `transfer_leadership()` does, and after an election timeout it stops leading even
+        if nobody took over. `hand_over=False` stops at once: commands wait until the others have missed
+        this node for an election timeout. It campaigns later than they do, but if nobody else can win, it
+        leads again.
+
+        Raises NotLeader at a node that does not lead, TransferFailed where there is nobody to hand over
+        to, OutcomeUnknown if nobody is known to lead within `timeout` seconds, and NodeClosed.
+        """
+        return await self._server.leading.step_down(hand_over=hand_over, within=timeout)
+
+    def leadership(self) -> AbstractAsyncContextManager[int]:
+        """Wait until this node leads, then run the body for as long as it does.
+
+        ::
+
+            async with node.leadership() as term:
+                await do_what_one_node_should_do(fence=term)
+
+        The body begins when this node has applied everything that earlier leaders decided, and is
+        cancelled when it learns that it leads no more; then LeadershipLost is raised, unless the body
+        ended or raised by itself. NodeClosed at the end of the node.
+
+        A leader that is cut off or paused learns late that it was replaced, so two bodies may run at the
+        same time. `term` grows with each leadership: whatever the body touches outside must refuse a
+        lower term than it has seen. Commands need no such care, they are decided by the group; give
+        `term` to them where one of a leader that was replaced must not count.
+        """
+        return self._server.leading.tenure()
 
     async def snapshot(self) -> SnapshotMeta:
         """Write this node's state to a durable file now, so that the log before it can go.

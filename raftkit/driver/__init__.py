@@ -22,9 +22,11 @@ a scope, and `guarding` one meaningful error.
 Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
 to write, and `watchdog` names the commands that take too long. `clocking` has the leader append an entry
 when the machine's own deadline has come, `upgrading` one when all members' code has a newer version of the
-machine. Beside all that, `explaining` and `reachability` say how the node is, and `local_socket` says it to
-other processes. `recording` keeps what enters the core, in the forms of `recorded_inputs`, where somebody
-wants to play it again.
+machine. `leading` hands leadership over, and cancels what may run only while this node leads.
+
+Beside all that, `explaining` and `reachability` say how the node is, and `local_socket` says it to other
+processes. `recording` keeps what enters the core, in the forms of `recorded_inputs`, where somebody wants to
+play it again.
 
 To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
 """

@@ -25,6 +25,7 @@ from raftkit.driver.explaining import explain
 from raftkit.driver.forwarding import Forwarding
 from raftkit.driver.founding import Founding, fingerprint_of, rolled_back, rolled_back_before
 from raftkit.driver.guarding import meaningful
+from raftkit.driver.leading import Leading
 from raftkit.driver.links import Links
 from raftkit.driver.loop import Duties, Loop
 from raftkit.driver.planning import Plan
@@ -46,6 +47,7 @@ from raftkit.driver_messages import (
     Hello,
 )
 from raftkit.errors import NodeClosed, StorageError
+from raftkit.leadership import NotHandedOver, SteppedDown
 from raftkit.messages import (
     Answer,
     Applied,
@@ -55,6 +57,7 @@ from raftkit.messages import (
     Fetch,
     Input,
     LeaderElected,
+    LeaderLost,
     Message,
     PeerUnreachable,
     PersistentState,
@@ -103,6 +106,7 @@ class Server:
     calling: Calling = attrs.field(init=False)
     clocking: Clocking = attrs.field(init=False)
     upgrading: Upgrading = attrs.field(init=False)
+    leading: Leading = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
     events: Events = attrs.field(init=False, factory=Events)
@@ -200,6 +204,13 @@ class Server:
             publish=self.events.publish,
             fingerprint=self.founding.fingerprint,
             hold_seconds=plan.upgrade_hold,
+        )
+        self.leading = Leading(
+            id=plan.id,
+            raft=lambda: self.raft,
+            applying=self.applying,
+            new_ticket=self._new_ticket,
+            put=self._put,
         )
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
@@ -310,6 +321,7 @@ class Server:
         self.calling.close(why)
         self.reading.fail_all(lambda: NodeClosed(why))
         self.applying.close(why)
+        self.leading.close(why)
         self._leader_changed.unpark_all()
         self.events.end()
 
@@ -411,11 +423,16 @@ class Server:
                 pass
             case Proposed() | Refused():
                 self.forwarding.on_answer(answer, self._entry_bytes_max())
+            case SteppedDown() | NotHandedOver():
+                self.leading.on_answer(answer)
 
     def _publish(self, event: Event) -> None:
         match event:
             case LeaderElected():
                 self._leader_changed.unpark_all()
+                self.leading.on_change()
+            case LeaderLost():
+                self.leading.on_change()
             case SnapshotInstalled():
                 self.snapshotting.note(event.index)
             case ConfigurationChanged():

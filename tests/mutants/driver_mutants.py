@@ -17,6 +17,7 @@ _FAILOVER = "tests/node/test_failover.py"
 _FORWARDING = "tests/driver/test_forwarding.py"
 _FOUNDING = "tests/node/test_founding.py"
 _FOUNDING_RULES = "tests/driver/test_founding_rules.py"
+_LEADERSHIP = "tests/node/test_leadership.py"
 _LOOP = "tests/driver/test_loop.py"
 _OLD_CODE = "tests/node/test_old_code.py"
 _READING = "tests/driver/test_reading.py"
@@ -36,6 +37,39 @@ def _mistake(name: str, rule: str, file: str, old: str, new: str, *tests: str) -
 
 
 DRIVER_MUTANTS = (
+    # ── leadership ──
+    _mistake(
+        "body-outlives-leadership",
+        "what may run while a node leads is cancelled when it leads no more",
+        "leading.py",
+        "            if not self._leads(term):\n                scope.cancel()\n",
+        "            pass\n",
+        _LEADERSHIP,
+    ),
+    _mistake(
+        "leads-before-it-has-seen-all",
+        "a tenure begins when what earlier leaders decided is applied",
+        "leading.py",
+        "            await self.applying.wait_applied(since)\n",
+        "            await trio.lowlevel.checkpoint()\n",
+        _LEADERSHIP,
+    ),
+    _mistake(
+        "who-hands-over-is-forgotten",
+        "the end of a node answers who asked it to hand over",
+        "leading.py",
+        "            asked.settled.set()\n        for scope",
+        "            pass\n        for scope",
+        _LEADERSHIP,
+    ),
+    _mistake(
+        "commands-fail-of-a-transfer",
+        "§3.10 what a leader refuses while it hands over is sent again",
+        "forwarding.py",
+        "Refusal.NOT_LEADER | Refusal.LEADER_LOST | Refusal.TRANSFERRING",
+        "Refusal.NOT_LEADER | Refusal.LEADER_LOST",
+        _LEADERSHIP,
+    ),
     # ── effects ──
     _mistake(
         "sends-before-durable",

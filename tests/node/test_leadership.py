@@ -1,0 +1,336 @@
+"""Nodes that hand over, step down, or do something for as long as they lead (§3.10)."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from raftkit import (
+    LeadershipLost,
+    NodeClosed,
+    NotLeader,
+    OutcomeUnknown,
+    TransferFailed,
+)
+from raftkit.testing import Cluster, local_cluster
+from raftkit.transports import MemoryNetwork
+from tests.node.machines import Counter, Journal
+
+
+def others(cluster: Cluster[Any], leader: Any) -> list[Any]:
+    """The running nodes but this one."""
+    return [node for node in cluster if node.id != leader.id]
+
+
+# ── handing over ─────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.accept("C-31", "Q-70")
+async def test_leadership_goes_to_the_named_node(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        target = others(cluster, leader)[1]
+
+        assert await leader.transfer_leadership(target.id) == target.id
+        assert (target.status, leader.status) == ("leader", "follower")
+
+
+async def test_leadership_goes_to_anybody(autojump_clock: trio.testing.MockClock) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+
+        found = await leader.transfer_leadership()
+
+        assert found in {node.id for node in others(cluster, leader)}
+        assert cluster[found].status == "leader"
+
+
+@pytest.mark.accept("C-31", "O-39")
+async def test_no_command_fails_of_a_transfer(autojump_clock: trio.testing.MockClock) -> None:
+    """Five transfers while every node executes; each command is applied once, in its caller's order."""
+    async with local_cluster(Journal, 3, in_memory=True) as cluster:
+        await cluster.wait_leader()
+        stop = False
+        written: dict[str, list[str]] = {}
+
+        async def write(node: Any) -> None:
+            lines = written.setdefault(node.id, [])
+            while not stop:
+                line = f"{node.id}{len(lines)}"
+                await node.execute(Journal.write(line=line))
+                lines.append(line)
+                await trio.sleep(0.005)  # virtual time stands still while there is anything to do
+
+        async with trio.open_nursery() as nursery:
+            for node in cluster:
+                nursery.start_soon(write, node)
+            for _ in range(5):
+                await trio.sleep(0.2)
+                leader = await cluster.wait_leader()
+                await leader.transfer_leadership()
+            stop = True
+
+        lines = await (await cluster.wait_leader()).read(Journal.read())
+        for name, expected in written.items():
+            assert len(expected) > 20
+            assert [line for line in lines if line.startswith(name)] == expected
+
+
+async def test_commands_without_a_session_survive_a_transfer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What was sent at most once is not sent again, and need not be: the target has it."""
+    async with local_cluster(Journal, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        target = others(cluster, leader)[0]
+
+        async with trio.open_nursery() as nursery:
+            for number in range(100):
+                node = leader if number % 2 else target
+                line = Journal.write(line=str(number))
+                nursery.start_soon(partial(node.execute, line, session=None))
+            await leader.transfer_leadership(target.id)
+
+        assert len(await target.read(Journal.read())) == 100
+
+
+async def test_only_the_leader_can_hand_over(autojump_clock: trio.testing.MockClock) -> None:
+    """Anybody else says who leads."""
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        node = others(cluster, leader)[0]
+        await node.wait_leader()
+
+        for call in (node.transfer_leadership, node.step_down):
+            with pytest.raises(NotLeader, match=f"leader is {leader.id}") as caught:
+                await call()
+
+            assert caught.value.leader == leader.id
+
+
+async def test_who_can_not_lead_is_refused_in_one_clear_line(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        dead = others(cluster, leader)[0]
+        await cluster.crash(dead.id)
+        await trio.sleep(0.3)
+
+        for target, why in (
+            ("zed", "the group has no member 'zed': there are a, b, c"),
+            (leader.id, f"{leader.id} leads already: name another member"),
+            (dead.id, f"{dead.id} has not been heard for an election timeout: see whether it runs"),
+        ):
+            with pytest.raises(TransferFailed) as caught:
+                await leader.transfer_leadership(target)
+
+            assert str(caught.value) == f"leadership was not handed over: {why}"
+            assert caught.value.leader == leader.id
+        assert leader.status == "leader"
+
+
+async def test_single_node_has_nobody_to_hand_over_to(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 1, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+
+        with pytest.raises(TransferFailed, match="no other voter has been heard"):
+            await leader.transfer_leadership()
+
+        assert leader.status == "leader"
+
+
+async def test_target_that_is_cut_off_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
+    """The leader leads on, and what waited is decided."""
+    network = MemoryNetwork()
+    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
+        leader = await cluster.wait_leader()
+        target = others(cluster, leader)[0]
+        await leader.execute(Counter.add(amount=1))
+        network.cut(leader.id, target.id)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(leader.execute, Counter.add(amount=2))
+            begin = trio.current_time()
+            with pytest.raises(TransferFailed):
+                await leader.transfer_leadership(target.id)
+
+        assert trio.current_time() - begin < 1.0
+        assert await leader.read(Counter.value()) == 3
+
+
+async def test_caller_with_little_time_is_told_that_nothing_is_settled(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
+        leader = await cluster.wait_leader()
+        target = others(cluster, leader)[0]
+        await leader.execute(Counter.add(amount=1))
+        network.cut(leader.id, target.id)
+
+        with pytest.raises(OutcomeUnknown, match=r"after 0.05 s . leads still, and may hand over"):
+            await leader.transfer_leadership(target.id, timeout=0.05)
+
+
+async def test_node_that_ends_while_it_hands_over_says_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    network = MemoryNetwork()
+    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
+        leader = await cluster.wait_leader()
+        target = others(cluster, leader)[0]
+        await leader.execute(Counter.add(amount=1))
+        network.cut(leader.id, target.id)
+
+        async with trio.open_nursery() as nursery:
+
+            async def hand_over() -> None:
+                with pytest.raises(NodeClosed):
+                    await leader.transfer_leadership(target.id)
+
+            nursery.start_soon(hand_over)
+            await trio.sleep(0.05)
+            await cluster.crash(leader.id)
+
+        with pytest.raises(NodeClosed):
+            await leader.transfer_leadership()
+
+
+# ── stepping down ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.accept("O-33", "O-86")
+@pytest.mark.parametrize("hand_over", [True, False])
+async def test_leader_that_steps_down_is_followed_by_another(
+    autojump_clock: trio.testing.MockClock, hand_over: bool
+) -> None:
+    """With hand-over in a moment, without it after a silence."""
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        begin = trio.current_time()
+
+        found = await leader.step_down(hand_over=hand_over)
+
+        assert found != leader.id
+        assert leader.status == "follower"
+        assert (trio.current_time() - begin < 0.1) is hand_over
+
+
+# ── while it leads ───────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_body_runs_while_its_node_leads_and_is_cancelled_then(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        began: list[int] = []
+
+        async with trio.open_nursery() as nursery:
+
+            async def work() -> None:
+                async with leader.leadership() as term:
+                    began.append(term)
+                    await trio.sleep_forever()
+
+            async def lose() -> None:
+                with pytest.raises(LeadershipLost, match="leads no more") as caught:
+                    await work()
+
+                assert [caught.value.term] == began
+
+            nursery.start_soon(lose)
+            await trio.testing.wait_all_tasks_blocked()
+            await leader.step_down()
+
+        assert began == [leader.statistics().term - 1]
+
+
+async def test_leadership_waits_until_its_node_leads_and_has_seen_what_was_decided(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What was proposed just before, its new leader has, and does not know yet that it is decided."""
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        target = others(cluster, leader)[0]
+        await leader.execute(Counter.add(amount=1))
+        seen: list[int] = []
+
+        async with trio.open_nursery() as nursery:
+
+            async def work() -> None:
+                async with target.leadership():
+                    seen.append(await target.read(Counter.value(), consistency="local"))
+
+            nursery.start_soon(work)
+            await trio.sleep(1)
+            early = list(seen)
+            nursery.start_soon(leader.execute, Counter.add(amount=4))
+            await leader.transfer_leadership(target.id)
+
+        assert (early, seen) == ([], [5])
+
+
+async def test_body_that_ends_or_raises_by_itself_does_just_that(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 1, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+
+        async with leader.leadership() as first:
+            pass
+        with pytest.raises(KeyError):
+            async with leader.leadership() as second:
+                raise KeyError
+
+        assert first == second
+
+
+async def test_end_of_the_node_ends_what_waits_for_leadership_and_what_has_it(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        waiting = others(cluster, leader)[0]
+
+        async with trio.open_nursery() as nursery:
+
+            async def work(node: Any) -> None:
+                with pytest.raises(NodeClosed):
+                    async with node.leadership():
+                        await trio.sleep_forever()
+
+            nursery.start_soon(work, leader)
+            nursery.start_soon(work, waiting)
+            await trio.testing.wait_all_tasks_blocked()
+            await cluster.crash(waiting.id)
+            await cluster.crash(leader.id)
+
+
+async def test_cut_off_leader_ends_its_body_by_itself(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """After an election timeout without a majority (§6.2); another may lead before that."""
+    network = MemoryNetwork()
+    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
+        leader = await cluster.wait_leader()
+        begin = trio.current_time()
+
+        async def work() -> None:
+            async with leader.leadership():
+                network.partition(leader.id, [node.id for node in others(cluster, leader)])
+                await trio.sleep_forever()
+
+        with pytest.raises(LeadershipLost):
+            await work()
+
+        assert trio.current_time() - begin < 1.0
