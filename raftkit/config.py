@@ -14,12 +14,14 @@ import attrs
 
 from raftkit.errors import ConfigError
 from raftkit.membership import Settings
-from raftkit.model import Identity
+from raftkit.model import Identity, NodeId
 
-__all__ = ["ENTRY_BYTES_MAX", "PRESETS", "Config", "Timing", "check_settings"]
+__all__ = ["ENTRY_BYTES_MAX", "PRESETS", "PRIORITY_MIN", "Config", "Timing", "check_settings"]
 
 ENTRY_BYTES_MAX = 4 * 1024 * 1024
 "No group may allow larger payloads: no receiver does (`wire.Limits`)."
+PRIORITY_MIN = -10
+"More patience than this would be no leader for long, should all others be gone."
 
 
 class Timing(TypedDict):
@@ -76,6 +78,10 @@ class Config:
     "While the log waits for who is sent a snapshot, so much may be written, or the snapshot's size if more."
     clock_step_max_ms: int = 10_000
     "A wall clock that steps further than this against the monotonic clock is not followed."
+    priority: int = 0
+    "From `PRIORITY_MIN` to 0. Each step down lets the others campaign one width of the bounds earlier."
+    appointed_leader: NodeId | None = None
+    "The only server that campaigns by itself; others only when it hands over to them. None: all do."
     paranoid: bool = True
     "Check `core/invariants.py` after every step."
 
@@ -86,6 +92,11 @@ class Config:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not PRIORITY_MIN <= self.priority <= 0:
+            raise ConfigError(
+                f"priority must lie between {PRIORITY_MIN} and 0, got {self.priority}: "
+                "0 campaigns first, each step below waits longer"
+            )
 
     def ticks(self, ms: int) -> int:
         """`ms` in whole ticks, rounded up."""

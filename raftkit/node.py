@@ -396,6 +396,8 @@ async def open_node(
     snapshot_elapsed: float = 0.0,
     upgrade_hold: float = 10.0,
     snapshot_bytes_per_second: int = 0,
+    priority: int = 0,
+    appointed_leader: NodeId | None = None,
     found: bool = False,
     paranoid: bool = False,
     record: str | os.PathLike[str] | None = None,
@@ -422,12 +424,14 @@ async def open_node(
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
     `heartbeat_interval` in seconds, at most half of the lower election timeout; `upgrade_hold`, for so many
     seconds the code of all voters must have a newer version of the machine before this node, if it leads,
-    brings it in force, where `math.inf` is never, see `Node.upgrade`;
-    `snapshot_bytes_per_second`, which it sends of snapshots to all members together when it leads, where 0
-    is as fast as they are taken; `paranoid` checks the
-    core's invariants after every step, that reads change nothing, and that commands leave a state
-    that can be written. `record` names a file in which everything is recorded that enters the core, all
-    commands included, up to 64 MiB over all lives of the node; `raftkit replay` plays it again.
+    brings it in force, where `math.inf` is never, see `Node.upgrade`; `snapshot_bytes_per_second`, which it
+    sends of snapshots to all members together when it leads, where 0 is as fast as they are taken;
+    `priority`, from -10 to 0, where each step below 0 lets the others campaign earlier by as much as
+    election timeouts differ; `appointed_leader`, best the same at every node, the only one that campaigns by
+    itself: a group of two, say, then waits for it, unless it hands over; `paranoid` checks the core's
+    invariants after every step, that reads change nothing, and that commands leave a state that can be
+    written. `record` names a file in which everything is recorded that enters the core, all commands
+    included, up to 64 MiB over all lives of the node; `raftkit replay` plays it again.
 
     Raises ConfigError for settings that can't work, before anything is started; LogCorrupt, WrongCluster
     or StorageError if the directory can't be used; and the same, or StateMachineFailed, out of the scope
@@ -452,6 +456,8 @@ async def open_node(
         snapshot_elapsed=snapshot_elapsed,
         upgrade_hold=upgrade_hold,
         snapshot_bytes_per_second=snapshot_bytes_per_second,
+        priority=priority,
+        appointed_leader=appointed_leader,
         found=found,
         paranoid=paranoid,
         threads=isinstance(data_dir, str | os.PathLike),

@@ -80,7 +80,9 @@ def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
         rank = survivors.index(state.identity.id) if state.identity.id in survivors else 0
         state.become(Follower())
         state.heard_leader_at = None
-        state.election_deadline = state.now + 1 + 2 * rank
+        # What a step of lower priority waits, all of a higher one have ranked before.
+        late = -state.config.priority * 2 * len(survivors)
+        state.election_deadline = state.now + 1 + 2 * rank + late
 
 
 def step_down(state: State, leader: Leader) -> bool:

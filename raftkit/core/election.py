@@ -39,8 +39,8 @@ def time_out(state: State) -> bool:
         state.election_deadline = state.heard_leader_at + leases.patience(state)
         return True
     state.restart_election_timer()
-    if not state.may_campaign:
-        if state.leader is not None:
+    if not state.may_campaign or state.config.appointed_leader not in (None, state.identity.id):
+        if state.leader is not None or not isinstance(state.role, Follower):
             state.become(Follower())
         return True
     # §9.6: asking first, so that a server cut off from the others doesn't drive their terms up.

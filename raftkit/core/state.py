@@ -357,9 +357,10 @@ class State:
         return self.config.ticks(low), self.config.ticks(high)
 
     def restart_election_timer(self) -> None:
-        """Draw a new timeout, so that servers rarely campaign together (§3.4)."""
+        """Draw a new timeout, so that servers rarely campaign together (§3.4). Low priority waits longer."""
         low, high = self.election_ticks
-        self.election_deadline = self.now + self.rng.randint(low, high)
+        late = -self.config.priority * (high - low)
+        self.election_deadline = self.now + late + self.rng.randint(low, high)
 
     # ── moves ──
 

@@ -14,7 +14,7 @@ from typing import cast
 
 import attrs
 
-from raftkit.config import check_settings
+from raftkit.config import PRIORITY_MIN, check_settings
 from raftkit.driver.loop import Clock
 from raftkit.driver.storing import InLoop, InThreads, StorageCalls
 from raftkit.encoding import MalformedError
@@ -54,6 +54,10 @@ class Plan:
     "Where stamps come from."
     rng: random.Random
     "All chance of this node."
+    priority: int = 0
+    "See `Config`."
+    appointed_leader: NodeId | None = None
+    "See `Config`."
     limits: Mapping[str, int] = attrs.field(factory=dict[str, int])
     "Fields of `Config` that are not its defaults: tiny ones make a simulated world meet more."
 
@@ -72,6 +76,8 @@ def make_plan(
     snapshot_bytes: object,
     snapshot_elapsed: object,
     upgrade_hold: object,
+    priority: object = 0,
+    appointed_leader: object = None,
     found: object,
     paranoid: object,
     threads: bool,
@@ -94,6 +100,8 @@ def make_plan(
         ),
         heartbeat_ms=_ms("heartbeat_interval", heartbeat_interval),
         tick_ms=TICK_MS,
+        priority=_priority(priority),
+        appointed_leader=_appointed(appointed_leader, members),
         paranoid=_flag("paranoid", paranoid),
         upgrade_hold=_seconds_or_never("upgrade_hold", upgrade_hold),
         alone=_flag("found", found),
@@ -192,6 +200,32 @@ def _count(name: str, value: object, *, lowest: int = 1) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < lowest:
         raise ConfigError(f"{name} must be a whole number, at least {lowest}, got {value!r:.80}")
     return value
+
+
+def _priority(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not PRIORITY_MIN <= value <= 0:
+        raise ConfigError(
+            f"priority must be a whole number from {PRIORITY_MIN} to 0, got {value!r:.80}: "
+            "0 campaigns first, each step below waits longer"
+        )
+    return value
+
+
+def _appointed(value: object, members: object) -> NodeId | None:
+    """A founder's name, as the group is founded; nothing checks it against later members."""
+    if value is None:
+        return None
+    try:
+        name = node_id(value)
+    except MalformedError as error:
+        raise ConfigError(
+            f"appointed_leader must be a member's name or None, got {value!r:.80}"
+        ) from error
+    if isinstance(members, Mapping) and name not in members:
+        raise ConfigError(
+            f"appointed_leader {name!r} is not in members: nobody else would ever campaign"
+        )
+    return name
 
 
 def _flag(name: str, value: object) -> bool:

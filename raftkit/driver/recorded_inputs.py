@@ -266,11 +266,17 @@ def read_config(form: object) -> Config:
     unknown = settings.keys() - {it.name for it in attrs.fields(Config)}
     if unknown or "identity" not in settings:
         raise MalformedError(f"not the settings of a core: {sorted(settings)!r:.200}")
-    numbers = {it: settings[it] for it in settings.keys() - {"identity", "paranoid"}}
+    apart = {"identity", "paranoid", "priority", "appointed_leader"}
+    numbers = {it: settings[it] for it in settings.keys() - apart}
+    priority, appointed = settings.get("priority", 0), settings.get("appointed_leader")
+    if type(priority) is not int:
+        raise MalformedError(f"not a priority: {priority!r:.80}")
     try:
         return Config(
             identity=read_identity(settings["identity"]),
             paranoid=settings.get("paranoid") is True,
+            priority=priority,
+            appointed_leader=None if appointed is None else node_id(appointed),
             **{name: unsigned(number) for name, number in numbers.items()},
         )
     except ConfigError as error:

@@ -361,6 +361,8 @@ class Server:
             identity=self.storage.record.identity,
             tick_ms=plan.tick_ms,
             heartbeat_ms=plan.heartbeat_ms,
+            priority=plan.priority,
+            appointed_leader=plan.appointed_leader,
             paranoid=plan.paranoid,
             **plan.limits,
         )

@@ -60,7 +60,12 @@ def act(play: Play, line: str) -> None:
 
 # ── the group and time ───────────────────────────────────────────────────────────────────────────────
 
-_LOCAL = {field.name for field in attrs.fields(Config)} - {"identity", "paranoid"}
+_LOCAL = {field.name for field in attrs.fields(Config)} - {
+    "identity",
+    "appointed_leader",
+    "priority",
+    "paranoid",
+}
 
 
 def _nodes(play: Play, arguments: list[str]) -> None:

@@ -80,7 +80,7 @@ INPUTS: list[Input] = [
     StepDown(ticket=9, hand_over=False),
 ]
 ME = Identity(id="a", incarnation=1)
-CONFIG = Config(identity=ME, tail_bytes_max=0, paranoid=False)
+CONFIG = Config(identity=ME, tail_bytes_max=0, priority=-2, appointed_leader="a", paranoid=False)
 GROUP = Configuration(members=(Member(id="a", incarnation=1, address=""),))
 LOG = (
     Run(

@@ -32,8 +32,8 @@ LITERATURE_MUTANTS = (
         "same-patience-for-all",
         "§3.4 election timeouts are drawn anew each time (A15)",
         "state.py",
-        "self.now + self.rng.randint(low, high)",
-        "self.now + high",
+        "self.now + late + self.rng.randint(low, high)",
+        "self.now + late + high",
         _SCENARIOS,
     ),
     Mutant(

@@ -131,4 +131,20 @@ TRANSFER_MUTANTS = (
         "",
         _PAPER,
     ),
+    Mutant(
+        "priority-ignored",
+        "who has lower priority campaigns later",
+        "state.py",
+        "        late = -self.config.priority * (high - low)\n",
+        "        late = 0\n",
+        _PAPER,
+    ),
+    Mutant(
+        "anybody-campaigns",
+        "only the appointed leader campaigns by itself",
+        "election.py",
+        " or state.config.appointed_leader not in (None, state.identity.id):",
+        ":",
+        _PAPER,
+    ),
 )

@@ -334,3 +334,21 @@ async def test_cut_off_leader_ends_its_body_by_itself(
             await work()
 
         assert trio.current_time() - begin < 1.0
+
+
+# ── who campaigns ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.accept("O-87")
+async def test_appointed_leader_is_waited_for_and_may_hand_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Two nodes and one permanent master: without it nothing is decided, whatever the other could do."""
+    async with local_cluster(Counter, 2, in_memory=True, appointed_leader="b") as cluster:
+        first = await cluster["a"].wait_leader()
+        second = await cluster["b"].transfer_leadership("a")
+        await cluster.crash("a")
+        await cluster.start("a")
+        third = await cluster["a"].wait_leader()
+
+        assert (first, second, third) == ("b", "a", "b")
