@@ -167,6 +167,8 @@ class Leader:
     "Microseconds since the start, in ticks' time, until which the rate of chunks is used up."
     transfer: Transfer | None = None
     "To whom it is handing over, if it is."
+    timeout_now_sent: bool = False
+    "In this term somebody may win an election though voters have heard this leader: no lease holds."
 
     def heir(self, voters: Iterable[NodeId], last: Index) -> NodeId | None:
         """Who of `voters` holds the log up to `last`, so can be elected at once: the one heard last."""

@@ -135,6 +135,7 @@ async def test_a_process_that_slept_behind_the_answer_asks_again(
                 autojump_clock.jump(LEASE + 0.01)
 
         monkeypatch.setattr(Traps, "on_add", sleep_once_confirmed)
+        answered = False
         for _ in range(20):
             begun, asked, answered = trio.Event(), False, False
             async with trio.open_nursery() as nursery:
