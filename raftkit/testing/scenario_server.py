@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import random
 from collections import deque
+from collections.abc import Callable
 from typing import Protocol
 
 import attrs
@@ -98,6 +99,8 @@ class Server:
     "Who look on."
     tell: Tell
     "Is told each line about it."
+    watch: Callable[[Effects], None] | None = None
+    "Is told the effects of each step, before they are done."
     batching: Batching = Batching.AS_WRITTEN
     "What it takes in one step."
     raft: Raft | None = None
@@ -261,6 +264,8 @@ class Server:
         if raft.commit_index > committed:
             self.say(f"commits up to {raft.commit_index}", news=True)
         self.ghosts.stepped(self.shadow, inputs, effects)
+        if self.watch is not None:
+            self.watch(effects)
         self._perform(effects)
 
     def _perform(self, effects: Effects) -> None:

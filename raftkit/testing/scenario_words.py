@@ -107,7 +107,7 @@ def _entry(entry: Entry) -> str:
     where = place(entry.index, entry.term)
     if entry.kind is not Kind.COMMAND:
         return f"{where} {_KIND_WORDS.get(entry.kind, entry.kind.name.lower())}"
-    name = entry.payload.rstrip(b".").decode()
+    name = entry.payload.rstrip(b".").decode(errors="backslashreplace")
     if len(name) < len(entry.payload):
         return f"{where} {name} ({len(entry.payload)} bytes)"
     return where if name == where else f"{where} {name}"
