@@ -44,8 +44,9 @@ def on_snapshot_taken(state: State, taken: SnapshotTaken) -> None:
     they have this one, and so for ever where snapshots are cut faster than they are sent (§5.3).
     """
     snapshot = taken.snapshot
-    if state.snapshot is not None and snapshot.index <= state.snapshot.index:
+    if state.snapshot is not None and snapshot.index < state.snapshot.index:
         return  # a leader's snapshot, installed meanwhile, reaches further
+    # One at the same index has taken the other's place on disk: that one's state was wrong (F17).
     assert snapshot.index <= state.applied_index
     state.snapshot = snapshot
     state.configurations = [

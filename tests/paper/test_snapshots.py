@@ -104,6 +104,17 @@ def test_older_snapshot_than_the_newest_is_ignored() -> None:
     assert a.raft.state.log.base_index == 5
 
 
+def test_another_snapshot_at_the_same_index_is_the_one_sent_on() -> None:
+    """§5.1, F17: it took the place of the first on disk, whose state was found to be wrong."""
+    a = leader("1 1 1 1 1 1", compaction_tail_entries=0)
+    a.step(SnapshotTaken(snapshot=snapshot_of(b"wrong", index=5, term=1)))
+    mended = snapshot_of(b"right", index=5, term=1)
+
+    a.step(SnapshotTaken(snapshot=mended))
+
+    assert a.raft.state.snapshot == mended
+
+
 def test_server_restarts_from_snapshot_and_log() -> None:
     """§5.1: what the snapshot holds is committed and applied; the log goes on after it."""
     a = server("2 3", snapshot=SNAPSHOT)
