@@ -436,10 +436,15 @@ class Barred:
 
 @attrs.frozen(kw_only=True)
 class Unfit:
-    """This node can't apply what is committed, so it may not lead; it votes and acknowledges. For good."""
+    """This node can't apply what is committed, so it may not lead; it votes and acknowledges."""
 
     reason: str
     "In words."
+
+
+@attrs.frozen
+class Fit:
+    """What made this node unfit to lead is mended."""
 
 
 Input = (
@@ -457,6 +462,7 @@ Input = (
     | Unfit
     | TransferLeadership
     | StepDown
+    | Fit
 )
 "Everything that can happen to a core."
 

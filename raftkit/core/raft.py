@@ -29,6 +29,7 @@ from raftkit.messages import (
     Barred,
     Effects,
     Fetched,
+    Fit,
     Heartbeat,
     HeartbeatReply,
     Input,
@@ -353,6 +354,10 @@ def _on_unfit(state: State, unfit: Unfit) -> None:
         state.become(Follower())
 
 
+def _on_fit(state: State, fit: Fit) -> None:  # noqa: ARG001 - a handler's form
+    state.unfit = None
+
+
 LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     Propose: replication.on_propose,
     Read: reads.on_read,
@@ -366,6 +371,7 @@ LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     Unfit: _on_unfit,
     TransferLeadership: transfer.on_transfer_leadership,
     StepDown: transfer.on_step_down,
+    Fit: _on_fit,
 }
 "What the driver reports, and what its callers ask."
 

@@ -21,6 +21,7 @@ from raftkit.messages import (
     Barred,
     Fetch,
     Fetched,
+    Fit,
     Input,
     Message,
     PeerUnreachable,
@@ -89,6 +90,8 @@ def input_form(it: Input) -> Form:
             return [13, ticket, target]
         case StepDown(ticket=ticket, hand_over=hand_over):
             return [14, ticket, int(hand_over)]
+        case Fit():
+            return [15]
         case _:
             assert_never(it)
 
@@ -128,6 +131,9 @@ def read_input(form: object) -> Input:
         case 14:
             ticket, hand_over = map(unsigned, array(rest, 2))
             return StepDown(ticket=ticket, hand_over=hand_over != 0)
+        case 15:
+            array(rest, 0)
+            return Fit()
         case unknown:
             raise MalformedError(f"an input of number {unknown}")
 

@@ -34,6 +34,7 @@ from raftkit.messages import (
     Barred,
     Fetch,
     Fetched,
+    Fit,
     Input,
     PeerUnreachable,
     Persisted,
@@ -78,6 +79,7 @@ INPUTS: list[Input] = [
     TransferLeadership(ticket=9),
     StepDown(ticket=9, hand_over=True),
     StepDown(ticket=9, hand_over=False),
+    Fit(),
 ]
 ME = Identity(id="a", incarnation=1)
 CONFIG = Config(identity=ME, tail_bytes_max=0, priority=-2, appointed_leader="a", paranoid=False)
@@ -129,7 +131,8 @@ def test_every_kind_of_input_is_among_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "form", [[], [0], [13, 1], [1, 2], [1, -1, 2, 3], [2, "a", 1, b"\1\x20"], [11, b"x"], "x"]
+    "form",
+    [[], [0], [99, 1], [15, 1], [1, 2], [1, -1, 2, 3], [2, "a", 1, b"\1\x20"], [11, b"x"], "x"],
 )
 def test_what_is_no_input_is_refused(form: object) -> None:
     with pytest.raises(MalformedError):

@@ -557,6 +557,22 @@ MUTANTS = (
         "if not isinstance(state.role, Leader):",
         _SCRIPTED,
     ),
+    Mutant(
+        "unfit-for-good",
+        "who is fit again may lead",
+        "raft.py",
+        "    state.unfit = None\n",
+        "    pass\n",
+        frozenset({"paper"}),
+    ),
+    Mutant(
+        "snapshot-at-one-index-stays-the-first",
+        "what took its place on disk is what is sent on",
+        "snapshots.py",
+        "snapshot.index < state.snapshot.index:",
+        "snapshot.index <= state.snapshot.index:",
+        frozenset({"paper"}),
+    ),
     # ── log time ──
     Mutant(
         "clocks-mean",

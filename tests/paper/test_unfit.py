@@ -7,6 +7,7 @@ import pytest
 from raftkit.messages import (
     AppendAccepted,
     Effects,
+    Fit,
     Heartbeat,
     HeartbeatReply,
     LeaderLost,
@@ -14,6 +15,7 @@ from raftkit.messages import (
     PreVoteReply,
     PreVoteRequest,
     Propose,
+    Proposed,
     Read,
     Refusal,
     Refused,
@@ -225,3 +227,29 @@ def test_reads_at_an_unfit_leader_are_refused_when_it_steps_down() -> None:
     effects = a.step(UNFIT)
 
     assert Refused(ticket=3, reason=Refusal.LEADER_LOST, leader=None) in effects.answer
+
+
+def test_server_that_is_fit_again_campaigns() -> None:
+    """What it lacked is mended, so it waits for no other to lead."""
+    a = server("1 1", term=1)
+    a.step(UNFIT)
+    a.step(Fit())
+
+    a.tick(ELECTION_MAX)
+
+    assert a.raft.role == "pre-candidate"
+
+
+def test_leader_that_is_fit_again_before_it_could_go_leads_on() -> None:
+    """Nobody held its log meanwhile; now it takes proposals again, and keeps its office."""
+    a = leader("1 1")
+    a.propose(b"x", b"y")
+    a.persist()
+    a.step(UNFIT)
+
+    a.step(Fit())
+    accepted_by(a, "c")
+    effects = a.propose(b"z")
+
+    assert a.raft.role == "leader"
+    assert isinstance(effects.answer[0], Proposed)
