@@ -1,4 +1,4 @@
-"""What drivers say to each other beside their cores' messages: who they are, founding, forwarding.
+"""What drivers say to each other beside their cores' messages: who they are, founding, forwarding, digests.
 
 Laws: a hello is the first thing on every connection and decides whether anything else is heard. A
 request number is unique for the asking node for ever, so that a duplicated datagram can't act twice.
@@ -13,6 +13,7 @@ from raftkit.messages import Message, Refusal
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 
 __all__ = [
+    "DIGESTS_MAX",
     "UNBORN",
     "DriverMessage",
     "Forward",
@@ -23,6 +24,10 @@ __all__ = [
     "Hello",
     "Remembered",
     "Scope",
+    "SnapshotPart",
+    "SnapshotWanted",
+    "StateDigest",
+    "StateDigests",
 ]
 
 
@@ -130,7 +135,65 @@ class ForwardRefused:
     "Where to try instead, if known."
 
 
-DriverMessage = Hello | Forward | ForwardAccepted | ForwardRefused
+@attrs.frozen(kw_only=True)
+class StateDigest:
+    """What one node's replicated state was at one index."""
+
+    index: Index
+    "The last entry in it, from 1. The node has a snapshot of it."
+    format: int
+    "Of its snapshots, from 1. Only digests of one format …"
+    version: int
+    "… and of one version of the machine in force, from 1, are compared."
+    size: int
+    "Bytes of the snapshot, u63."
+    digest: bytes
+    "32 bytes that are equal where the states are."
+
+
+@attrs.frozen(kw_only=True)
+class StateDigests:
+    """The sender's newest digests."""
+
+    digests: tuple[StateDigest, ...]
+    "From 1 to `DIGESTS_MAX`, by growing index."
+
+
+DIGESTS_MAX = 8
+"Digests kept, and told, by each node."
+
+
+@attrs.frozen(kw_only=True)
+class SnapshotWanted:
+    """Send me a part of your snapshot at that index: by its digest it is right, and mine is not."""
+
+    index: Index
+    "From 1."
+    offset: int
+    "Where the part begins, u63."
+
+
+@attrs.frozen(kw_only=True)
+class SnapshotPart:
+    """What was wanted, as much as fits."""
+
+    index: Index
+    "From the question."
+    offset: int
+    "From the question."
+    data: bytes
+    "Empty: the snapshot is gone, or ends there."
+
+
+DriverMessage = (
+    Hello
+    | Forward
+    | ForwardAccepted
+    | ForwardRefused
+    | StateDigests
+    | SnapshotWanted
+    | SnapshotPart
+)
 
 
 @attrs.frozen(kw_only=True)

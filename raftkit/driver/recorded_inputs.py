@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, assert_never, cast
 import attrs
 
 from raftkit.config import Config
-from raftkit.driver_messages import Forward, ForwardAccepted, ForwardRefused, Hello
+from raftkit.driver_messages import DriverMessage
 from raftkit.encoding import MalformedError, array, octets, unsigned
 from raftkit.errors import ConfigError, RemoteProtocolError
 from raftkit.leadership import StepDown, TransferLeadership
@@ -161,7 +161,7 @@ def _message(data: bytes) -> Message:
         message = decode_message(data, limits=_LIMITS)
     except RemoteProtocolError as error:
         raise MalformedError(str(error)) from error
-    if isinstance(message, Hello | Forward | ForwardAccepted | ForwardRefused):
+    if isinstance(message, DriverMessage):
         raise MalformedError(f"a {type(message).__name__} is never given to a core")
     return message
 

@@ -467,7 +467,7 @@ class Server:
             proposal = self.forwarding.on_message(sender, body, self._loop.raft)
             if proposal is not None:
                 self._loop.put(proposal)
-        elif not isinstance(body, Hello):
+        elif not isinstance(body, DriverMessage):
             self.links.greeting.note_message(sender, body)
             self._loop.put(Receive(sender=sender, message=body))
 

@@ -9,6 +9,7 @@ malformed values spoils them.
 from __future__ import annotations
 
 from raftkit.driver_messages import (
+    DIGESTS_MAX,
     UNBORN,
     DriverMessage,
     Forward,
@@ -19,6 +20,10 @@ from raftkit.driver_messages import (
     Hello,
     Remembered,
     Scope,
+    SnapshotPart,
+    SnapshotWanted,
+    StateDigest,
+    StateDigests,
 )
 from raftkit.encoding import U63_MAX, U64_MAX
 from raftkit.membership import ADDRESS_MAX, Configuration, Epoch, Member, Role, Settings
@@ -339,6 +344,21 @@ def _forwards(draw: st.DrawFn) -> Forward:
     return Forward(request=draw(_numbers()), payloads=payloads, kinds=kinds)
 
 
+def _digests() -> st.SearchStrategy[StateDigests]:
+    digests = st.builds(
+        StateDigest,
+        index=_indexes(1),
+        format=_numbers(1, (1 << 32) - 1),
+        version=_numbers(1, (1 << 32) - 1),
+        size=_numbers(0, 1 << 40),
+        digest=st.binary(min_size=32, max_size=32),
+    )
+    several = st.lists(digests, min_size=1, max_size=DIGESTS_MAX, unique_by=lambda it: it.index)
+    return several.map(
+        lambda found: StateDigests(digests=tuple(sorted(found, key=lambda it: it.index)))
+    )
+
+
 def driver_messages() -> st.SearchStrategy[DriverMessage]:
     """Every message between drivers."""
     return st.one_of(
@@ -350,6 +370,14 @@ def driver_messages() -> st.SearchStrategy[DriverMessage]:
             request=_numbers(),
             reason=st.sampled_from(Refusal),
             leader=st.none() | _names(),
+        ),
+        _digests(),
+        st.builds(SnapshotWanted, index=_indexes(1), offset=_numbers(0, U63_MAX)),
+        st.builds(
+            SnapshotPart,
+            index=_indexes(1),
+            offset=_numbers(0, U63_MAX),
+            data=st.binary(max_size=40),
         ),
     )
 

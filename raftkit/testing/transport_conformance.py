@@ -29,6 +29,10 @@ from raftkit.driver_messages import (
     Frame,
     Hello,
     Scope,
+    SnapshotPart,
+    SnapshotWanted,
+    StateDigest,
+    StateDigests,
 )
 from raftkit.errors import ConfigError
 from raftkit.membership import Configuration, Epoch, Member
@@ -393,6 +397,11 @@ def a_hello(*, nonce: int = 1) -> Hello:
     )
 
 
+def a_digest(index: int) -> StateDigest:
+    """Of a state at `index`."""
+    return StateDigest(index=Index(index), format=2, version=1, size=12, digest=bytes(32))
+
+
 def every_message() -> list[Message | DriverMessage]:
     """One of each kind, all different."""
     term = Term(5)
@@ -415,4 +424,7 @@ def every_message() -> list[Message | DriverMessage]:
         Forward(request=6, payloads=(b"please",)),
         ForwardAccepted(request=6, first=Index(4), term=term),
         ForwardRefused(request=6, reason=Refusal.NOT_LEADER, leader="b"),
+        StateDigests(digests=(a_digest(8), a_digest(9))),
+        SnapshotWanted(index=Index(9), offset=4),
+        SnapshotPart(index=Index(9), offset=4, data=b"the rest"),
     ]

@@ -21,7 +21,7 @@ from typing import Final
 import attrs
 import trio
 
-from raftkit.driver_messages import DriverMessage, Forward, Frame
+from raftkit.driver_messages import DriverMessage, Forward, Frame, SnapshotPart
 from raftkit.errors import RemoteProtocolError
 from raftkit.messages import AppendEntries, Message, SnapshotChunk
 from raftkit.model import Identity, NodeId
@@ -55,6 +55,7 @@ _LANES: Final[dict[type[Message | DriverMessage], Lane]] = {
     AppendEntries: Lane.ENTRIES,
     Forward: Lane.ENTRIES,
     SnapshotChunk: Lane.BULK,
+    SnapshotPart: Lane.BULK,
 }
 
 QUEUE_BYTES_MAX: Final = {

@@ -22,6 +22,9 @@ from raftkit.driver_messages import (
     Forward,
     ForwardRefused,
     Hello,
+    SnapshotPart,
+    SnapshotWanted,
+    StateDigests,
 )
 from raftkit.encoding import MalformedError, array, unsigned
 from raftkit.errors import RemoteProtocolError
@@ -34,6 +37,12 @@ from raftkit.messages import (
     SnapshotMeta,
 )
 from raftkit.model import Index, Kind, Run, Term
+from raftkit.wire.digests import (
+    decode_digests,
+    decode_part,
+    decode_wanted,
+    encode_digest_message,
+)
 from raftkit.wire.hello import decode_hello, encode_hello
 from raftkit.wire.limits import Limits
 from raftkit.wire.packed import (
@@ -90,6 +99,8 @@ def encode_message(
         case ForwardRefused(request=request, reason=reason, leader=leader):
             body = encoding.dumps([request, _REFUSALS[reason], leader])
             return _TAGGED.pack(FORMAT, Tag.FORWARD_REFUSED) + body
+        case StateDigests() | SnapshotWanted() | SnapshotPart():
+            return encode_digest_message(message)
         case Hello():
             return _TAGGED.pack(FORMAT, Tag.HELLO) + encode_hello(message)
         case _:
@@ -295,6 +306,9 @@ _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMess
     Tag.HELLO: _hello,
     Tag.FORWARD: _forward,
     Tag.FORWARD_REFUSED: _forward_refused,
+    Tag.STATE_DIGESTS: decode_digests,
+    Tag.SNAPSHOT_WANTED: decode_wanted,
+    Tag.SNAPSHOT_PART: decode_part,
 }
 
 

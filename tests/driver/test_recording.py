@@ -25,7 +25,7 @@ from raftkit.driver.recording import (
     open_recorder,
     read_recording,
 )
-from raftkit.driver_messages import Forward, ForwardAccepted, ForwardRefused, Hello
+from raftkit.driver_messages import DriverMessage
 from raftkit.encoding import MalformedError, dumps, loads
 from raftkit.leadership import StepDown, TransferLeadership
 from raftkit.membership import Configuration, Member
@@ -58,7 +58,7 @@ INPUTS: list[Input] = [
     *(
         Receive(sender=SENDER, message=it)
         for it in MESSAGES.values()
-        if not isinstance(it, Hello | Forward | ForwardAccepted | ForwardRefused)
+        if not isinstance(it, DriverMessage)
     ),
     Propose(ticket=9, payloads=(b"x", b""), kinds=(Kind.COMMAND, Kind.SESSION), origin="b"),
     Propose(ticket=9, payloads=(b"x", b"y"), kinds=(Kind.COMMAND, Kind.COMMAND)),

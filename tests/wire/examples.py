@@ -12,6 +12,10 @@ from raftkit.driver_messages import (
     Hello,
     Remembered,
     Scope,
+    SnapshotPart,
+    SnapshotWanted,
+    StateDigest,
+    StateDigests,
 )
 from raftkit.membership import Configuration, Epoch, Member, Role, Settings
 from raftkit.messages import (
@@ -153,6 +157,16 @@ MESSAGES: dict[str, Message | DriverMessage] = {
     "forward refused": ForwardRefused(
         request=0x0001000000000003, reason=Refusal.OVERLOADED, leader="b"
     ),
+    "state digests": StateDigests(
+        digests=(
+            StateDigest(index=Index(1000), format=2, version=3, size=5000, digest=bytes(range(32))),
+            StateDigest(
+                index=Index(2000), format=2, version=3, size=5001, digest=bytes(range(32, 64))
+            ),
+        )
+    ),
+    "snapshot wanted": SnapshotWanted(index=Index(1000), offset=4096),
+    "snapshot part": SnapshotPart(index=Index(1000), offset=4096, data=b"the rest of it"),
 }
 
 FRAME = Frame(scope=SCOPE, sender=SENDER, body=MESSAGES["heartbeat"])

@@ -518,3 +518,54 @@ def test_hello_on_the_bounds_is_read() -> None:
         _hello(remembered=[0, 0, 0, 0], founding=_founding(group=0xFFFFFFFF)),
     ):
         assert encode_message(_decode(data)) == data
+
+
+# ── digests ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _digest(index: int, *, form: int = 2, version: int = 1, size: int = 5) -> bytes:
+    return struct.pack(">QIIQ32s", index, form, version, size, bytes(32))
+
+
+def _digests(*found: bytes, count: int | None = None) -> bytes:
+    number = len(found) if count is None else count
+    return bytes([FORMAT, Tag.STATE_DIGESTS, number]) + b"".join(found)
+
+
+def _part(index: int, offset: int, size: int, data: bytes) -> bytes:
+    return struct.pack(">BBQQI", FORMAT, Tag.SNAPSHOT_PART, index, offset, size) + data
+
+
+def _wanted(index: int, offset: int) -> bytes:
+    return struct.pack(">BBQQ", FORMAT, Tag.SNAPSHOT_WANTED, index, offset)
+
+
+@pytest.mark.parametrize(
+    "data, why",
+    [
+        (bytes([FORMAT, Tag.STATE_DIGESTS]), "2 bytes where 3 belong"),
+        (_digests(), "0 digests, from 1 to 8 are allowed"),
+        (_digests(*map(_digest, range(1, 10))), "9 digests, from 1 to 8 are allowed"),
+        (_digests(_digest(1), count=2), "59 bytes where 115 belong"),
+        (_digests(_digest(1), b"x", count=1), "60 bytes where 59 belong"),
+        (_digests(_digest(0)), "index 0"),
+        (_digests(_digest(1 << 63)), "index 9223372036854775808"),
+        (_digests(_digest(1, form=0)), "of format 0, version 1"),
+        (_digests(_digest(1, version=0)), "of format 2, version 0"),
+        (_digests(_digest(1, size=(1 << 40) + 1)), "size 1099511627777"),
+        (_digests(_digest(2), _digest(2)), r"indexes \[2, 2\], which don't grow"),
+        (_digests(_digest(2), _digest(1)), r"indexes \[2, 1\], which don't grow"),
+        (_wanted(0, 4), "index 0"),
+        (_wanted(1, 1 << 63), "offset 9223372036854775808"),
+        (_wanted(1, 4) + b"x", "19 bytes where 18 belong"),
+        (_part(0, 4, 0, b""), "index 0"),
+        (_part(1, 1 << 63, 0, b""), "offset 9223372036854775808"),
+        (_part(1, 0, 2, b"x"), "23 bytes where 24 belong"),
+        (_part(1, 0, 1, b"xx"), "24 bytes where 23 belong"),
+        (_part(1, 0, 0, b"")[:-1], "21 bytes where 22 belong"),
+    ],
+    ids=reason_of,
+)
+def test_bad_digests_and_parts_are_refused(data: bytes, why: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=why):
+        _decode(data)
