@@ -334,8 +334,8 @@ MUTANTS = (
         "waits-for-ever-for-a-chunk",
         "§5.3 what took long may have been a broken link (F12)",
         "progress.py",
-        "max(retry_ticks, min(mode.pause, _PAUSE_MAX * retry_ticks))",
-        "max(retry_ticks, mode.pause)",
+        "min(max(self.pause, retry_ticks), _PAUSE_MAX * retry_ticks)",
+        "max(self.pause, retry_ticks)",
         _PAPER,
     ),
     Mutant(
