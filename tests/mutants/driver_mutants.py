@@ -196,8 +196,8 @@ DRIVER_MUTANTS = (
         "snapshot-forgets-sessions",
         "the session table is part of the state (F11)",
         "replica.py",
-        "        self._sessions, self._host, self._cuts = sessions, fresh, header.cuts",
-        "        self._sessions, self._host, self._cuts = Sessions(), fresh, header.cuts",
+        "        self._sessions, self._host, self._cuts = restored.sessions, restored.host, header.cuts",
+        "        self._sessions, self._host, self._cuts = Sessions(), restored.host, header.cuts",
         _REPLICA_SNAPSHOTS,
     ),
     _mistake(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import attrs
 import pytest
@@ -12,13 +12,11 @@ from raftkit import (
     MemoryNetwork,
     NodeClosed,
     NoQuorum,
-    NotYetEnabled,
     OutcomeUnknown,
     StateMachine,
     command,
     open_node,
     query,
-    since,
 )
 from raftkit.driver import events as driver_events
 from raftkit.messages import LeaderElected, LeaderLost, RoleChanged
@@ -231,35 +229,6 @@ class Old(StateMachine):
     @query
     def value(self) -> int:
         return self.total
-
-
-@attrs.define
-class New(StateMachine):
-    total: int = 0
-
-    @command
-    def add(self, amount: int = 1, twice: Annotated[bool, since(2)] = False) -> int:
-        self.total += amount * (2 if twice else 1)
-        return self.total
-
-    @command(since=2)
-    def reset(self) -> None:
-        self.total = 0
-
-    @query
-    def value(self) -> int:
-        return self.total
-
-
-async def test_a_command_of_a_later_version_is_refused_before_it_is_sent(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    async with local_cluster(New, 3, in_memory=True) as cluster:
-        assert await cluster["a"].execute(New.add()) == 1
-        with pytest.raises(NotYetEnabled):
-            await cluster["a"].execute(New.reset())
-        with pytest.raises(NotYetEnabled):
-            await cluster["a"].execute(New.add(twice=True))
 
 
 async def test_a_node_that_does_not_know_a_command_stops_applying_and_says_so(
