@@ -18,6 +18,7 @@ NEEDS_CLI = ("raftkit.__main__", "raftkit.cli")
 NEEDS_TESTING = tuple(
     f"raftkit.testing.{name}"
     for name in (
+        "cluster_rules",
         "machine_conformance",
         "machine_determinism",
         "machine_exploring",
@@ -25,6 +26,7 @@ NEEDS_TESTING = tuple(
         "machine_rejections",
         "machine_snapshots",
         "machine_strategies",
+        "modelled_rules",
         "plugin",
         "rules",
         "strategies",
