@@ -142,13 +142,15 @@ class Ghosts:
     def forged(self, shadow: Shadow, sender: Identity, message: Message) -> None:
         """The server gets, as if from `sender`, what nobody sent: it may say so, but must lose nothing.
 
-        Should it take `sender` for its leader, it may take the true one for the other of two.
+        Should it take `sender` for its leader, it may take the true one for the other of two, and whoever
+        has that name gets its answers.
         """
         term = message.term
         self._suspects.add((shadow.identity.id, sender, term))
         leader = self.leader_of.get(term)
         if isinstance(message, AppendEntries | Heartbeat) and leader is not None:
             self._suspects.add((shadow.identity.id, leader, term))
+            self._suspects.add((sender.id, shadow.identity, term))
 
     # ── a step ──
 
