@@ -1,7 +1,8 @@
 """The configuration entry: who is in the group, and the settings that agreement depends on (§4).
 
 Laws: a server uses the newest configuration in its log, committed or not (§4.1). Members are kept
-in the order of their ids. Nothing here decides; `core/quorum.py` counts.
+in the order of their ids; whoever has a vote, in either half, is a member. Nothing here decides;
+`core/quorum.py` counts, `changes.py` says what leads from one configuration to another.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ __all__ = [
     "Role",
     "Settings",
     "node_id",
+    "read_settings",
+    "settings_form",
 ]
 
 _FORMAT = 1
@@ -44,6 +47,19 @@ class Role(IntEnum):
     "Receives the log; has no vote and is never counted (§4.2.1)."
     WITNESS = 2
     "Reserved: votes on entry headers, without payloads."
+    JOINING = 3
+    "A learner that becomes a voter by itself once it has caught up, whoever leads then (§4.2.1)."
+    LEAVING = 4
+    "A voter of the old half only (§4.3): fed and counted there while joint, and then no member."
+
+    @property
+    def learns(self) -> bool:
+        """Whether it receives the log without a vote of its own."""
+        return self in _LEARNING
+
+
+_LEARNING = (Role.LEARNER, Role.JOINING)
+_VOTING = (Role.VOTER, Role.WITNESS)
 
 
 @attrs.frozen(kw_only=True, order=True)
@@ -123,7 +139,12 @@ class Configuration:
     @cached_property
     def voters(self) -> tuple[NodeId, ...]:
         """Ids of the voters of this (while joint: of the new) configuration, sorted."""
-        return tuple(m.id for m in self.members if m.role is not Role.LEARNER)
+        return tuple(m.id for m in self.members if m.role in _VOTING)
+
+    @cached_property
+    def learners(self) -> tuple[NodeId, ...]:
+        """Ids of those who learn, sorted, whether they are to become voters or not."""
+        return tuple(m.id for m in self.members if m.role.learns)
 
     @cached_property
     def halves(self) -> tuple[tuple[NodeId, ...], ...]:
@@ -145,26 +166,12 @@ class Configuration:
 
     def encode(self) -> bytes:
         """Its bytes in logs, snapshots and messages (`docs/wire-format.md`)."""
-        s = self.settings
         return encoding.dumps(
             [
                 _FORMAT,
                 [[m.id, m.incarnation, m.address, int(m.role)] for m in self.members],
                 list(self.outgoing),
-                [
-                    list(s.election_timeout_ms),
-                    s.leases,
-                    s.replication_factor,
-                    s.entry_bytes_max,
-                    s.snapshot_entries,
-                    s.snapshot_bytes,
-                    s.snapshot_elapsed_ms,
-                    s.sessions_max,
-                    s.session_idle_ms,
-                    s.session_reply_bytes_max,
-                    [s.epoch.number, s.epoch.nonce],
-                    s.version,
-                ],
+                settings_form(self.settings),
             ]
         )
 
@@ -177,7 +184,7 @@ class Configuration:
         found = cls(
             members=tuple(_member(it) for it in array(members)),
             outgoing=tuple(node_id(it) for it in array(outgoing)),
-            settings=_settings(settings),
+            settings=read_settings(settings),
         )
         _check_group(found)
         # The one form of it: members and outgoing voters in order, each once.
@@ -200,6 +207,11 @@ def _check_group(found: Configuration) -> None:
     old = found.outgoing
     if len(old) > MEMBERS_MAX or list(old) != sorted(set(old)):
         raise MalformedError(f"not the voters of a configuration: {old!r:.80}")
+    leaving = {m.id for m in found.members if m.role is Role.LEAVING}
+    if not leaving <= set(old) <= set(ids):
+        raise MalformedError(
+            f"voters that are no members, or members that neither stay nor leave: {old!r:.80}"
+        )
 
 
 def _member(value: object) -> Member:
@@ -212,7 +224,26 @@ def _member(value: object) -> Member:
     )
 
 
-def _settings(value: object) -> Settings:
+def settings_form(s: Settings) -> list[object]:
+    """The settings as an array, the last part of a configuration's bytes."""
+    return [
+        list(s.election_timeout_ms),
+        s.leases,
+        s.replication_factor,
+        s.entry_bytes_max,
+        s.snapshot_entries,
+        s.snapshot_bytes,
+        s.snapshot_elapsed_ms,
+        s.sessions_max,
+        s.session_idle_ms,
+        s.session_reply_bytes_max,
+        [s.epoch.number, s.epoch.nonce],
+        s.version,
+    ]
+
+
+def read_settings(value: object) -> Settings:
+    """The settings of which `value` is the array. Raises `MalformedError`."""
     (
         timeout,
         leases,

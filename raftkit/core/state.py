@@ -19,7 +19,7 @@ from raftkit.core.log import Log
 from raftkit.core.outbox import Outbox
 from raftkit.core.progress import CatchingUp, Progress, Snapshotting
 from raftkit.leadership import SteppedDown
-from raftkit.membership import Configuration, Role as MemberRole
+from raftkit.membership import Configuration
 from raftkit.messages import (
     ConfigurationChanged,
     LeaderElected,
@@ -525,7 +525,7 @@ class State:
         match self.role:
             case Follower():
                 member = self.configuration.member(self.identity.id)
-                learns = member is not None and member.role is MemberRole.LEARNER
+                learns = member is not None and member.role.learns
                 return "learner" if learns else "follower"
             case PreCandidate():
                 return "pre-candidate"

@@ -73,7 +73,7 @@ def members_of(server: Server) -> tuple[MemberStatus, ...]:
             id=name,
             address=address,
             role=role.name.lower(),
-            votes=0 if role is Role.LEARNER else 1,
+            votes=0 if role.learns else 1,
             here=not why.get(name),
             why=why.get(name, ""),
             version=versions.get(name),

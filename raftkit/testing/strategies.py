@@ -48,7 +48,7 @@ from raftkit.messages import (
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 from raftkit.testing.machine_strategies import commands, queries
-from raftkit.testing.with_hypothesis import st
+from raftkit.testing.with_hypothesis import assume, st
 
 __all__ = [
     "append_entries",
@@ -141,15 +141,20 @@ def _members() -> st.SearchStrategy[Member]:
     )
 
 
-def configurations() -> st.SearchStrategy[Configuration]:
+@st.composite
+def configurations(draw: st.DrawFn) -> Configuration:
     """Groups with at least one voter, joint or not, with any settings that the format can hold."""
-    groups = st.lists(_members(), min_size=1, max_size=5, unique_by=lambda member: member.id)
-    return st.builds(
-        Configuration,
-        members=groups.filter(lambda group: any(m.role is not Role.LEARNER for m in group)),
-        outgoing=_name_tuples(),
-        settings=st.just(Settings()) | _settings(),
+    members = draw(st.lists(_members(), min_size=1, max_size=5, unique_by=lambda it: it.id))
+    leaving = {member.id for member in members if member.role is Role.LEAVING}
+    others = sorted({member.id for member in members} - leaving)
+    outgoing = leaving | draw(st.just(set[str]()) | st.sets(st.sampled_from(others or [""])))
+    found = Configuration(
+        members=tuple(members),
+        outgoing=tuple(sorted(outgoing)),
+        settings=draw(st.just(Settings()) | _settings()),
     )
+    assume(found.voters)
+    return found
 
 
 def _payloads(kind: Kind) -> st.SearchStrategy[bytes]:

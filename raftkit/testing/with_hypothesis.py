@@ -4,7 +4,7 @@ from __future__ import annotations
 
 try:
     import hypothesis
-    from hypothesis import stateful, strategies as st
+    from hypothesis import assume, stateful, strategies as st
     from hypothesis.errors import Flaky
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
@@ -13,7 +13,7 @@ except ModuleNotFoundError as error:
         name=error.name,
     ) from error
 
-__all__ = ["UNWATCHED", "Flaky", "hypothesis", "st", "stateful"]
+__all__ = ["UNWATCHED", "Flaky", "assume", "hypothesis", "st", "stateful"]
 
 _Check = hypothesis.HealthCheck
 UNWATCHED = (

@@ -26,7 +26,7 @@ from tests.house.source import ROOT
 from tests.node.machines import Counter
 
 MACHINE = "tests.node.machines:Counter"
-JOINT = "a=10.0.0.1:7001, b=10.0.0.2:7001 (learner), joint with the voters a, c"
+JOINT = "a=10.0.0.1:7001, b=10.0.0.2:7001 (learner), c=10.0.0.3:7001 (leaving), joint with the voters a, c"
 FOREIGN = "0102030405060708090a0b0c0d0e0f10…"
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -61,6 +61,7 @@ def storage(tmp_path: Path) -> FileStorage:
         members=(
             Member(id="a", incarnation=1, address="10.0.0.1:7001"),
             Member(id="b", incarnation=2, address="10.0.0.2:7001", role=Role.LEARNER),
+            Member(id="c", incarnation=3, address="10.0.0.3:7001", role=Role.LEAVING),
         ),
         outgoing=("a", "c"),
     )
@@ -111,7 +112,7 @@ def test_every_entry_is_one_line_with_aligned_columns(raftkit: Cli, directory: P
             f"         4      1 command       {stamp}          3/1       30  add(amount=5)",
             f"         5      1 command       {stamp}            -       30  add(amount=6)",
             f"         6      2 void          {stamp}          3/2       24",
-            f"         7      2 configuration {stamp}            -       88  {JOINT}",
+            f"         7      2 configuration {stamp}            -      107  {JOINT}",
             f"         8      2 clock         {stamp}            -        0",
             f"         9      2 command       {stamp}          3/3       44  {FOREIGN}",
             f"        10      2 command       {stamp}            -        5  73686f7274",

@@ -31,7 +31,13 @@ JOINT = attrs.evolve(GROUP, outgoing=("a", "z"))
 
 
 def test_numbers_in_the_formats_are_fixed() -> None:
-    assert {role.name: role.value for role in Role} == {"VOTER": 0, "LEARNER": 1, "WITNESS": 2}
+    assert {role.name: role.value for role in Role} == {
+        "VOTER": 0,
+        "LEARNER": 1,
+        "WITNESS": 2,
+        "JOINING": 3,
+        "LEAVING": 4,
+    }
 
 
 def test_members_are_in_the_order_of_their_names() -> None:
@@ -148,8 +154,10 @@ def test_configuration_in_these_tests_is_read() -> None:
         (_bytes(members=[["a", 1, "x" * 256, 0]]), "not a printable text of up to 255"),
         (_bytes(members=[["a", 1, "\0", 0]]), "not a printable text of up to 255"),
         (_bytes(members=[["a", 1, None, 0]]), "not a printable text of up to 255"),
-        (_bytes(members=[["a", 1, "a", 3]]), "not a number from 0 to 2"),
-        (_bytes(members=[["a", 1, "a", False]]), "not a number from 0 to 2"),
+        (_bytes(members=[["a", 1, "a", 3]]), "not a group"),  # who joins has no vote yet
+        (_bytes(members=[["a", 1, "a", 4]], outgoing=["a"]), "not a group"),
+        (_bytes(members=[["a", 1, "a", 5]]), "not a number from 0 to 4"),
+        (_bytes(members=[["a", 1, "a", False]]), "not a number from 0 to 4"),
         # outgoing
         (_bytes(outgoing="a"), "not an array"),
         (_bytes(outgoing=["b", "a"]), "not the voters of a configuration"),
@@ -159,6 +167,9 @@ def test_configuration_in_these_tests_is_read() -> None:
             _bytes(outgoing=[f"{n:02}" for n in range(MEMBERS_MAX + 1)]),
             "not the voters of a configuration",
         ),
+        (_bytes(outgoing=["a", "z"]), "voters that are no members"),
+        (_bytes(members=[VOTER, ["b", 1, "", 4]], outgoing=["a"]), "members that neither stay nor"),
+        (_bytes(members=[VOTER, ["b", 1, "", 4]]), "members that neither stay nor leave"),
         # settings
         (_bytes(settings=None), "not an array"),
         (_bytes(settings=SETTINGS[:-1]), "11 positions where 12 belong"),

@@ -48,7 +48,7 @@ CONFIGURATION = Configuration(
         Member(id="a", incarnation=0xA1, address="10.0.0.1:7001"),
         Member(id="b", incarnation=0xB1, address="10.0.0.2:7001", role=Role.LEARNER),
     ),
-    outgoing=("a", "z"),
+    outgoing=("a", "b"),
     settings=Settings(
         election_timeout_ms=(250, 500),
         leases=True,
