@@ -12,6 +12,7 @@ from enum import Enum
 
 import attrs
 
+from raftkit.changes import Change
 from raftkit.leadership import NotHandedOver, StepDown, SteppedDown, TransferLeadership
 from raftkit.membership import Configuration
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
@@ -375,6 +376,18 @@ class Read:
 
 
 @attrs.frozen(kw_only=True)
+class ChangeMembership:
+    """Change members or settings (§4). Answered by MembershipChanged, MembershipUnknown or Refused."""
+
+    ticket: int
+    "Chosen by the driver, echoed in the answer."
+    changes: tuple[Change, ...]
+    "All of them, or none."
+    based_on: Index | None = None
+    "Only if the configuration in force stands at this index. None: whatever is in force."
+
+
+@attrs.frozen(kw_only=True)
 class Persisted:
     """The write with this sequence and all before it are on disk."""
 
@@ -452,6 +465,7 @@ Input = (
     | Receive
     | Propose
     | Read
+    | ChangeMembership
     | Persisted
     | Applied
     | Fetched
@@ -507,13 +521,18 @@ class ReadSnapshot:
 
 
 class Refusal(Enum):
-    """Why a proposal or a read was refused. In each case it did not happen."""
+    """Why a proposal, a read or a change was refused. In each case it did not happen."""
 
     NOT_LEADER = "this server does not lead"
     OVERLOADED = "too many bytes are uncommitted"
     TOO_LARGE = "a payload exceeds entry_bytes_max"
     LEADER_LOST = "the leader was lost before the read was confirmed"
     TRANSFERRING = "the leader is handing over: ask again"
+    UNDER_WAY = "another change of the group is under way"
+    TOO_EARLY = "the leader has committed nothing of its term yet"
+    OVERTAKEN = "the configuration in force is not the one that the change is based on"
+    BEHIND = "a learner has not caught up"
+    INVALID = "the group can't be changed so"
 
 
 @attrs.frozen(kw_only=True)
@@ -530,7 +549,7 @@ class Proposed:
 
 @attrs.frozen(kw_only=True)
 class Refused:
-    """A Propose or a Read did not happen."""
+    """A Propose, a Read or a ChangeMembership did not happen."""
 
     ticket: int
     "Of the input."
@@ -538,6 +557,8 @@ class Refused:
     "Why."
     leader: NodeId | None
     "Where to try instead, if known."
+    detail: str = ""
+    "What exactly, where the reason alone does not say it."
 
 
 @attrs.frozen(kw_only=True)
@@ -552,7 +573,33 @@ class ReadConfirmed:
     "It goes by a lease: serve the read before the monotonic clock says so, or ask again. None: any time."
 
 
-Answer = Proposed | Refused | ReadConfirmed | SteppedDown | NotHandedOver
+@attrs.frozen(kw_only=True)
+class MembershipChanged:
+    """A ChangeMembership is done: the configuration it leads to is committed."""
+
+    ticket: int
+    "Of the ChangeMembership."
+    index: Index
+    "Where that configuration stands in the log; what a next change may be based on."
+
+
+@attrs.frozen(kw_only=True)
+class MembershipUnknown:
+    """The leadership ended with a ChangeMembership in the log: it may happen, or be lost."""
+
+    ticket: int
+    "Of the ChangeMembership."
+
+
+Answer = (
+    Proposed
+    | Refused
+    | ReadConfirmed
+    | SteppedDown
+    | NotHandedOver
+    | MembershipChanged
+    | MembershipUnknown
+)
 
 
 @attrs.frozen(kw_only=True)

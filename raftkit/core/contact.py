@@ -1,6 +1,6 @@
 """Heartbeats, and what silence means: a leader that no majority answers stops leading (§6.2).
 
-So does one that is unfit to lead, as soon as another can.
+So does one that is unfit to lead, or no voter any more, as soon as another can.
 
 Laws: a heartbeat claims nothing about a follower's log, so one serves all. Rounds only grow within a
 leadership; an answer to a round proves contact after that round was sent, however late it comes.
@@ -129,12 +129,12 @@ def announce_commit(state: State, leader: Leader) -> bool:
 
 
 def resign(state: State, leader: Leader) -> bool:
-    """An unfit leader stops when another voter holds its whole log, and so can be elected (§3.6.1).
+    """A leader that is unfit, or removed (§4.2.2), stops when another voter can be elected (§3.6.1).
 
-    It takes no proposals meanwhile, so that comes; the other is told to campaign at once (§3.10). If nobody
-    can be reached, `step_down` is for it.
+    That is one that holds its whole log; it takes no proposals meanwhile, so that comes; it is told to
+    campaign at once (§3.10). If nobody can be reached, `step_down` is for it.
     """
-    if state.unfit is None:
+    if not state.resigns:
         return False
     voters = state.other_voters
     heir = leader.heir(voters, state.log.last_index)

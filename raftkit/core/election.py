@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from raftkit.core import leases, quorum
 from raftkit.core.progress import Progress
-from raftkit.core.stamps import stamp
+from raftkit.core.stamps import stamped
 from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, State
 from raftkit.messages import LeaderElected, PreVoteReply, PreVoteRequest, VoteReply, VoteRequest
-from raftkit.model import Identity, Index, Kind, Run, Term
+from raftkit.model import Identity, Index, Kind, Term
 
 __all__ = [
     "campaign",
@@ -155,31 +155,21 @@ def take_office(state: State, role: Candidate) -> bool:
         return False
     if not quorum.won(state.configuration, role.granted | {state.identity.id}):
         return False
-    first = Index(state.log.last_index + 1)
-    window = state.config.inflight_messages_max
+    last, window = state.log.last_index, state.config.inflight_messages_max
     progress = {
-        peer: Progress(next_index=first, window=window, heard_at=state.now, moved_at=state.now)
-        for peer in state.others
+        member.id: Progress.begin(member.identity, last, window, state.now)
+        for member in state.configuration.members
+        if member.id != state.identity.id
     }
     state.become(
         Leader(
-            first_index=first,
+            first_index=Index(last + 1),
             progress=progress,
             heartbeat_due=state.now,
             stamped_at=(state.wall_ns, state.monotonic_ns),
         )
     )
-    time_ns, elapsed_ns = stamp(state)
-    state.append(
-        Run(
-            first=first,
-            term=state.current_term,
-            time_ns=time_ns,
-            elapsed_ns=elapsed_ns,
-            kinds=(Kind.NOOP,),
-            payloads=(b"",),
-        )
-    )
+    state.append(stamped(state, Kind.NOOP, b""))
     state.out.events.append(LeaderElected(leader=state.identity.id, term=state.current_term))
     return True
 

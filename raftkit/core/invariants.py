@@ -7,6 +7,7 @@ every test and simulation, and in production with `open_node(paranoid=True)`.
 from __future__ import annotations
 
 from collections import deque
+from itertools import pairwise
 
 from raftkit.core.progress import Snapshotting, Streaming
 from raftkit.core.state import Candidate, Leader, PreCandidate, State
@@ -87,6 +88,34 @@ def _check_configurations(state: State) -> None:
         assert before < index
         before = index
     assert before <= state.log.last_index, "the one in force is in the log, or in its snapshot"
+    if state.configuration.outgoing:
+        members = {member.id for member in state.configuration.members}
+        assert members.issuperset(state.configuration.outgoing), "who has a vote is a member"
+
+
+def _check_fed(state: State, leader: Leader) -> None:
+    fed = state.others
+    if leader.departing:
+        assert not set(fed) & set(leader.departing), "who departs is no member"
+        fed = tuple(sorted({*fed, *leader.departing}))
+    assert tuple(leader.progress) == fed, (
+        "one progress for each other member and who departs, in order"
+    )
+    for member in state.configuration.members:
+        if member.id != state.identity.id:
+            assert leader.progress[member.id].identity == member.identity
+
+
+def _check_changes(state: State, leader: Leader) -> None:
+    """§4.1: of those that this leader made, one configuration at most moves quorums and is uncommitted."""
+    known = max(state.commit_index, leader.first_index)
+    if state.configurations[-1][0] <= known:
+        return
+    moves = 0
+    for (_, before), (index, after) in pairwise(state.configurations):
+        if index > known:
+            moves += before.halves != after.halves
+    assert moves <= 1, "one change at a time"
 
 
 def _check_leader(state: State, leader: Leader) -> None:
@@ -96,7 +125,8 @@ def _check_leader(state: State, leader: Leader) -> None:
     assert log.base_index < leader.first_index <= log.last_index or (
         log.term(log.base_index) == state.current_term
     )
-    assert tuple(leader.progress) == state.others, "one progress for each other member, in order"
+    _check_fed(state, leader)
+    _check_changes(state, leader)
     assert leader.uncommitted_bytes == _bytes(leader.uncommitted)
     assert not leader.uncommitted or leader.uncommitted[0][0] > state.commit_index
     assert state.installing is None, "its vote was durable after the snapshot"

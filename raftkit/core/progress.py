@@ -13,9 +13,9 @@ from typing import assert_never
 import attrs
 
 from raftkit.messages import SnapshotMeta
-from raftkit.model import Index
+from raftkit.model import Identity, Index
 
-__all__ = ["CatchingUp", "Mode", "Probing", "Progress", "Snapshotting", "Streaming"]
+__all__ = ["CatchingUp", "Mode", "Probing", "Progress", "Rounds", "Snapshotting", "Streaming"]
 
 
 @attrs.define(kw_only=True)
@@ -108,9 +108,23 @@ _DOUBLINGS_MAX = 7
 
 
 @attrs.define(kw_only=True)
+class Rounds:
+    """Rounds in which a follower gets what the log held when they began (§4.2.1)."""
+
+    target: Index
+    "The log's end when this round began: it ends when the follower holds that."
+    began_at: int
+    "Tick at which it began."
+    quick: bool = False
+    "The round before took less than an election timeout."
+
+
+@attrs.define(kw_only=True)
 class Progress:
     """One follower, as its leader sees it."""
 
+    identity: Identity
+    "Whom it is about: words of other incarnations don't count."
     match_index: Index = Index(0)
     "The follower's log is proven equal and durable up to here."
     next_index: Index
@@ -133,6 +147,20 @@ class Progress:
     "It waits for the commit of entries up to here, and is told at once."
     told_commit: Index = Index(0)
     "The commit index it was last sent."
+    rounds: Rounds
+    "How fast it follows; measured while it learns."
+
+    @classmethod
+    def begin(cls, identity: Identity, last_index: Index, window: int, now: int) -> Progress:
+        """Of a follower of which nothing is known, when the leader's log ends at `last_index`."""
+        return cls(
+            identity=identity,
+            next_index=Index(last_index + 1),
+            window=window,
+            heard_at=now,
+            moved_at=now,
+            rounds=Rounds(target=last_index, began_at=now),
+        )
 
     def acknowledge(self, index: Index, now: int) -> None:
         """The follower holds the leader's log durably up to `index`."""

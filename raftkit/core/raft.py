@@ -13,7 +13,16 @@ from typing import Never, cast
 import attrs
 
 from raftkit.config import Config
-from raftkit.core import contact, election, invariants, reads, replication, snapshots, transfer
+from raftkit.core import (
+    contact,
+    election,
+    invariants,
+    reads,
+    reconfiguration,
+    replication,
+    snapshots,
+    transfer,
+)
 from raftkit.core.durability import Durability
 from raftkit.core.log import Log
 from raftkit.core.stamps import elapsed_at
@@ -27,6 +36,7 @@ from raftkit.messages import (
     AppendRejected,
     Applied,
     Barred,
+    ChangeMembership,
     Effects,
     Fetched,
     Fit,
@@ -93,6 +103,9 @@ RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
         # Before anything is concluded from answers: a leader that woke from a pause has none that count.
         contact.step_down,
         replication.advance_commit,
+        # After the commit index has moved: what is committed may be concluded, and whoever leaves be told.
+        reconfiguration.conclude,
+        reconfiguration.let_go,
         # After the commit index has moved: a read needs the latest, and the no-op's commit.
         reads.confirm_by_lease,
         reads.confirm,
@@ -361,6 +374,7 @@ def _on_fit(state: State, fit: Fit) -> None:  # noqa: ARG001 - a handler's form
 LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     Propose: replication.on_propose,
     Read: reads.on_read,
+    ChangeMembership: reconfiguration.on_change_membership,
     Persisted: _on_persisted,
     Applied: _on_applied,
     Fetched: replication.on_fetched,

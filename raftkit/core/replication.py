@@ -44,9 +44,8 @@ def on_propose(state: State, propose: Propose) -> None:
     """Append a client's entries to the leader's log, or refuse them: definitely, they did not happen."""
     refusal = _refusal(state, propose)
     if refusal is not None:
-        # An unfit leader is about to resign, and does not know who will be next.
-        resigns = isinstance(state.role, Leader) and state.unfit is not None
-        leader = None if resigns else state.leader
+        # Who is about to resign does not know who will be next.
+        leader = None if isinstance(state.role, Leader) and state.resigns else state.leader
         state.out.answers.append(Refused(ticket=propose.ticket, reason=refusal, leader=leader))
         return
     assert isinstance(state.role, Leader)
@@ -73,7 +72,7 @@ def on_propose(state: State, propose: Propose) -> None:
 def _refusal(state: State, propose: Propose) -> Refusal | None:
     assert propose.payloads
     assert propose.kinds is None or not {Kind.NOOP, Kind.CONFIGURATION} & set(propose.kinds)
-    if not isinstance(state.role, Leader) or state.unfit is not None:
+    if not isinstance(state.role, Leader) or state.resigns:
         return Refusal.NOT_LEADER
     if state.role.transfer is not None:
         return Refusal.TRANSFERRING  # §3.10: or the target's log would never be as long as this one

@@ -10,9 +10,9 @@ from __future__ import annotations
 from raftkit.core import quorum
 from raftkit.core.state import Leader, State
 from raftkit.messages import ClockStepRefused
-from raftkit.model import NodeId
+from raftkit.model import Index, Kind, NodeId, Run
 
-__all__ = ["elapsed_at", "hear_clock", "stamp"]
+__all__ = ["elapsed_at", "hear_clock", "stamp", "stamped"]
 
 STAMP_MAX = (1 << 63) - 1
 "No stamp is above this, in the year 2262, whatever clocks say: more would not fit into the formats."
@@ -35,6 +35,19 @@ def stamp(state: State) -> tuple[int, int]:
     else:
         time_ns = state.wall_ns + leader.correction_ns
     return max(last_time, min(time_ns, STAMP_MAX)), elapsed_ns
+
+
+def stamped(state: State, kind: Kind, payload: bytes) -> Run:
+    """The next entry of this leader's log, one that only leaders make."""
+    time_ns, elapsed_ns = stamp(state)
+    return Run(
+        first=Index(state.log.last_index + 1),
+        term=state.current_term,
+        time_ns=time_ns,
+        elapsed_ns=elapsed_ns,
+        kinds=(kind,),
+        payloads=(payload,),
+    )
 
 
 def elapsed_at(state: State, leader: Leader, monotonic_ns: int) -> int:

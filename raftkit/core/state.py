@@ -24,6 +24,7 @@ from raftkit.messages import (
     ConfigurationChanged,
     LeaderElected,
     LeaderLost,
+    MembershipUnknown,
     PeerMisbehaved,
     Refusal,
     Refused,
@@ -35,6 +36,7 @@ from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 __all__ = [
     "TRANSITIONS",
     "Candidate",
+    "Departure",
     "Follower",
     "Leader",
     "PendingRead",
@@ -126,13 +128,27 @@ class Transfer:
 
 
 @attrs.define(kw_only=True)
+class Departure:
+    """A peer that is no member any more, and is fed until it knows that."""
+
+    index: Index
+    "The entry that removes it."
+    farewell: int | None = None
+    "The first round of heartbeats whose answer shows that it knows of the commit; None: not known yet."
+
+
+@attrs.define(kw_only=True)
 class Leader:
     """Leads `current_term`."""
 
     first_index: Index
     "Its no-op. Once this commits, its commit index is known to be everyone's (§6.4)."
     progress: dict[NodeId, Progress]
-    "One for each other member, in the order of ids."
+    "One for each other member, and for those that depart, in the order of ids."
+    departing: dict[NodeId, Departure] = attrs.field(factory=dict[NodeId, Departure])
+    "Peers that are removed and not let go yet."
+    changes: list[int] = attrs.field(factory=list[int])
+    "Tickets of changes whose entry is in the log, and what they lead to not known committed."
     round: int = 0
     "The last round of heartbeats sent."
     rounds: deque[Round] = attrs.field(factory=lambda: deque[Round](maxlen=ROUNDS_MAX))
@@ -210,7 +226,7 @@ TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
         (Candidate, Leader),  # a quorum voted for it
         (Candidate, PreCandidate),  # timed out: ask again before the next term
         (Candidate, Follower),  # heard the winner, or a later term
-        (Leader, Follower),  # a later term, no majority answers, unfit to lead, or asked to
+        (Leader, Follower),  # a later term, no majority answers, unfit, removed, or asked to
     }
 )
 "Figure 3.3, with pre-vote between follower and candidate."
@@ -341,14 +357,26 @@ class State:
 
     @property
     def may_campaign(self) -> bool:
-        """Whether this server is a voter in good standing, and fit to lead."""
-        configuration = self.configuration
+        """Whether this server is a voter in good standing, and fit to lead.
+
+        Of its newest configuration, or of one that this may still fall back to: until a removal is known
+        committed, who is removed may hold the only log that can win, and be needed to commit it (§4.2.2).
+        """
         return (
             self.barred is None
             and self.unfit is None
-            and configuration.votes(self.identity.id)
-            and configuration.knows(self.identity)
+            and any(
+                it.votes(self.identity.id) and it.knows(self.identity)
+                for it in self.possible_configurations
+            )
         )
+
+    @property
+    def resigns(self) -> bool:
+        """Whether this server, if it leads, is about to stop: unfit, or no voter as is committed (§4.2.2)."""
+        index, configuration = self.configurations[-1]
+        gone = index <= self.commit_index and not configuration.votes(self.identity.id)
+        return gone or self.unfit is not None
 
     # ── time ──
 
@@ -371,6 +399,7 @@ class State:
         assert (type(self.role), type(role)) in TRANSITIONS
         self._refuse_reads()
         self._end_transfer()
+        self._end_changes()
         lost = self.leader
         if isinstance(self.role, Leader):
             self.confirmed = self.role.sent_before(self.confirmed_round())
@@ -415,9 +444,11 @@ class State:
         return True
 
     def progress_of(self, peer: Identity) -> Progress | None:
-        """What is known of `peer`, if this server leads and the configuration names that identity."""
-        if isinstance(self.role, Leader) and self.configuration.knows(peer):
-            return self.role.progress.get(peer.id)
+        """What is known of `peer`, if this server leads and feeds that very identity."""
+        if isinstance(self.role, Leader):
+            progress = self.role.progress.get(peer.id)
+            if progress is not None and progress.identity == peer:
+                return progress
         return None
 
     def send_snapshot(self, progress: Progress, *, gone: SnapshotMeta | None = None) -> None:
@@ -545,6 +576,12 @@ class State:
                 self.out.answers.append(SteppedDown(ticket=ticket, term=self.current_term))
             case _:
                 pass
+
+    def _end_changes(self) -> None:
+        """Who asked this leader for a change can't be told what becomes of it."""
+        if isinstance(self.role, Leader):
+            for ticket in self.role.changes:
+                self.out.answers.append(MembershipUnknown(ticket=ticket))
 
     def _refuse_reads(self) -> None:
         """Reads of this server that can't be confirmed any more are refused; others' find out by the term."""

@@ -169,7 +169,7 @@ class Forwarding:
                 largest = max(calls, key=lambda call: len(call.payload))
                 self._refuse([largest], EntryTooLarge(len(largest.payload), entry_bytes_max))
                 self._retry(it for it in calls if it is not largest)
-            case Refusal.NOT_LEADER | Refusal.LEADER_LOST | Refusal.TRANSFERRING:
+            case _:
                 self._retry(calls)
         self._paused_until = trio.current_time() + PAUSE_SECONDS
 

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
+from raftkit.changes import change_form, read_change
 from raftkit.config import Config
 from raftkit.driver_messages import DriverMessage
 from raftkit.encoding import MalformedError, array, octets, unsigned
@@ -19,6 +20,7 @@ from raftkit.membership import Configuration, node_id
 from raftkit.messages import (
     Applied,
     Barred,
+    ChangeMembership,
     Fetch,
     Fetched,
     Fit,
@@ -92,6 +94,8 @@ def input_form(it: Input) -> Form:
             return [14, ticket, int(hand_over)]
         case Fit():
             return [15]
+        case ChangeMembership(ticket=ticket, changes=changes, based_on=based_on):
+            return [16, ticket, [change_form(change) for change in changes], based_on]
         case _:
             assert_never(it)
 
@@ -134,6 +138,8 @@ def read_input(form: object) -> Input:
         case 15:
             array(rest, 0)
             return Fit()
+        case 16:
+            return _change_membership(rest)
         case unknown:
             raise MalformedError(f"an input of number {unknown}")
 
@@ -188,6 +194,15 @@ def _read(rest: Form) -> Read:
     if lease not in ([], [1]):
         raise MalformedError(f"a read that goes by {lease!r:.80}")
     return Read(ticket=unsigned(ticket), lease=bool(lease))
+
+
+def _change_membership(rest: Form) -> ChangeMembership:
+    ticket, changes, based_on = array(rest, 3)
+    return ChangeMembership(
+        ticket=unsigned(ticket),
+        changes=tuple(read_change(it) for it in array(changes)),
+        based_on=None if based_on is None else Index(unsigned(based_on)),
+    )
 
 
 def _fetched(rest: Form) -> Fetched:

@@ -58,6 +58,8 @@ from raftkit.messages import (
     Input,
     LeaderElected,
     LeaderLost,
+    MembershipChanged,
+    MembershipUnknown,
     Message,
     PeerUnreachable,
     PersistentState,
@@ -427,6 +429,8 @@ class Server:
                 self.forwarding.on_answer(answer, self._entry_bytes_max())
             case SteppedDown() | NotHandedOver():
                 self.leading.on_answer(answer)
+            case MembershipChanged() | MembershipUnknown():
+                pass  # nobody can ask for a change through a node yet
 
     def _publish(self, event: Event) -> None:
         match event:

@@ -25,11 +25,14 @@ from raftkit.messages import (
     AppendAccepted,
     AppendEntries,
     AppendRejected,
+    ConfigurationChanged,
     Effects,
     Event,
     Heartbeat,
     HeartbeatReply,
     Input,
+    MembershipChanged,
+    MembershipUnknown,
     Message,
     PeerMisbehaved,
     PreVoteReply,
@@ -53,6 +56,7 @@ from raftkit.messages import (
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 from raftkit.testing.world_callers import Callers
+from raftkit.testing.world_configurations import Configurations, agree
 from raftkit.testing.world_disk import LogImage, WorldDisk
 from raftkit.testing.world_shadows import Shadow, TermChain, fail
 
@@ -69,25 +73,26 @@ class Ghosts:
 
     def __init__(self, configuration: Configuration, founding: Run) -> None:
         """`founding` is entry 1, which every server begins with."""
-        self.configuration = configuration
-        self.shadows: dict[NodeId, Shadow] = {}
+        self.configurations = Configurations([founding.first], [configuration])
+        self.shadows: dict[Identity, Shadow] = {}
         self.leader_of: dict[Term, Identity] = {}
-        self.votes: dict[tuple[NodeId, Term], Identity] = {}
+        self.votes: dict[tuple[Identity, Term], Identity] = {}
         self.chains: dict[Term, TermChain] = {}
         self.committed_terms: list[Term] = []
         self.committed_payloads: list[bytes] = []
         self.callers = Callers()
         self.steps = 0
         self.snapshots_installed = 0
+        self.changes_made = 0
         self._counted: list[tuple[Term, Index]] = []
         self._digest = (0, 0)
         self._disks_lost = False
         self._suspects: set[tuple[NodeId, Identity, Term]] = set()
-        self._majority = len(configuration.voters) // 2 + 1
         chain = TermChain(first=founding.first, previous_term=Term(0))
         chain.extend(founding)
         self.chains[founding.term] = chain
-        self._grow([founding.term])
+        self.committed_terms.append(founding.term)
+        self.committed_payloads.extend(founding.payloads)
 
     @property
     def commit_index(self) -> Index:
@@ -111,6 +116,7 @@ class Ghosts:
         shadow.term = raft.term
         shadow.vote = (disk.term, disk.voted_for)
         shadow.leads = None
+        shadow.last_index = raft.last_index
         shadow.commit_index = shadow.verified_index = raft.commit_index
         shadow.handed_index = Index(0) if disk.snapshot is None else disk.snapshot.index
         if raft.commit_index > self.commit_index:
@@ -118,6 +124,7 @@ class Ghosts:
                 "S11 StateMachineSafety",
                 f"{shadow.identity} starts with {raft.commit_index} committed",
             )
+        self.configurations.in_force(shadow, raft)
 
     def crashed(self, shadow: Shadow) -> None:
         """The server is gone; its disk remains."""
@@ -184,10 +191,13 @@ class Ghosts:
             self._issued(shadow, effects.persist)
         if state.commit_index != shadow.commit_index:
             self._committed(shadow, state.commit_index)
+        if any(isinstance(event, ConfigurationChanged) for event in effects.events):
+            self.configurations.in_force(shadow, raft)
         if not isinstance(state.role, Leader):
             shadow.leads = None
             shadow.told_at = None
         self._bounds(shadow, raft)
+        shadow.last_index = raft.last_index
         if effects.install is not None:
             self._installed(shadow, effects.install)
         for run in effects.apply:
@@ -207,6 +217,9 @@ class Ghosts:
         match event:
             case RoleChanged(role="leader", term=term):
                 self._won(shadow, term)
+            case RoleChanged(role="pre-candidate"):
+                assert shadow.raft is not None
+                self.configurations.campaigns(shadow, shadow.raft)
             case PeerMisbehaved(peer=peer):
                 # Everything else in a world was sent by a correct core.
                 terms = range(before, shadow.term + 1)
@@ -219,9 +232,15 @@ class Ghosts:
         identity = shadow.identity
         if self.leader_of.setdefault(term, identity) != identity:
             fail("S1 ElectionSafety", f"{identity} and {self.leader_of[term]} lead {term}")
-        votes = sum(self.votes.get((v, term)) == identity for v in self.configuration.voters)
-        if votes < self._majority:
-            fail("S6 QuorumWin", f"{identity} leads {term} by {votes} durable votes")
+        assert shadow.raft is not None
+        configuration = shadow.raft.configuration
+        if not agree(configuration, lambda it: self.votes.get((it, term)) == identity):
+            votes = [
+                str(who)
+                for (who, when), whom in self.votes.items()
+                if (when, whom) == (term, identity)
+            ]
+            fail("S6 QuorumWin", f"{identity} leads {term} by durable votes of {votes} alone")
         # Not of what a later term has committed: votes for this one may have been long on their way.
         earlier = bisect_left(self._counted, (term, Index(0)))
         if earlier:
@@ -302,7 +321,15 @@ class Ghosts:
         if run.last >= chain.end:
             if shadow.leads != term:
                 fail("S8 TermOrder", f"{shadow.identity} makes {run}, but does not lead")
+            if run.kinds is not None and Kind.CONFIGURATION in run.kinds:
+                self._changes(shadow, run, chain.first)
             chain.extend(run.cut(max(run.first, chain.end), run.last))
+
+    def _changes(self, shadow: Shadow, run: Run, first: Index) -> None:
+        assert shadow.raft is not None
+        for entry in run:
+            if entry.kind is Kind.CONFIGURATION:
+                self.configurations.made(shadow, shadow.raft, entry.index, entry.payload, first)
 
     def _committed(self, shadow: Shadow, commit_index: Index) -> None:
         issued, known, before = shadow.issued, self.commit_index, shadow.commit_index
@@ -324,11 +351,24 @@ class Ghosts:
         if shadow.leads != term:
             where = f"{shadow.identity}, leader of {shadow.leads}"
             fail("S12 CommitRule", f"{where}: {known} → {commit_index} of term {term}")
-        holders = self._holders(commit_index, term)
-        if holders < self._majority:
-            fail("S13 CommittedDurable", f"{commit_index} of term {term} is on {holders} disks")
+        self._counted_well(shadow, commit_index, term)
         self._counted.append((term, commit_index))
         self._grow(issued.terms[known - base : commit_index - base])
+
+    def _counted_well(self, shadow: Shadow, index: Index, term: Term) -> None:
+        """S13: enough voters of the configuration that the leader had in force hold the entry durably."""
+        assert shadow.raft is not None
+        # One that was made in this very step may have come into force before the count or after it.
+        found = shadow.raft.state.configurations
+        counted = max(0, sum(at <= shadow.last_index for at, _ in found) - 1)
+        if not any(
+            agree(it, lambda who: self._holds(who, index, term), it.settings.replication_factor)
+            for _, it in found[counted:]
+        ):
+            holders = [str(it) for it in self.shadows if self._holds(it, index, term)]
+            fail(
+                "S13 CommittedDurable", f"{index} of term {term} is on the disks of {holders} alone"
+            )
 
     def _grow(self, terms: list[Term]) -> None:
         """These entries are committed, for ever."""
@@ -336,8 +376,13 @@ class Ghosts:
             chain = self.chains[term]
             place = len(self.committed_terms) + 1 - chain.first
             payload = chain.payloads[place]
-            if chain.marks[place][0] is Kind.COMMAND:
-                self.callers.committed(payload)
+            match chain.marks[place][0]:
+                case Kind.COMMAND:
+                    self.callers.committed(payload)
+                case Kind.CONFIGURATION:
+                    self.configurations.grow(Index(len(self.committed_terms) + 1), payload)
+                case _:
+                    pass
             self.committed_terms.append(term)
             self.committed_payloads.append(payload)
 
@@ -361,7 +406,7 @@ class Ghosts:
         leader = self.leader_of.get(term)
         if leader is None:
             return
-        other = self.shadows[leader.id]
+        other = self.shadows[leader]
         if other.leads == term and index >= max(log.base_index, other.issued.base_index):
             mine, its = log.term(index), other.issued.term(index)
             if mine is None or mine != its:
@@ -372,16 +417,16 @@ class Ghosts:
 
     def _match_holds(self, shadow: Shadow, raft: Raft, follower: Identity) -> None:
         """S24: what a leader takes for held is on the follower's disk, unless that has left the term."""
-        role = raft.state.role
-        assert isinstance(role, Leader)
-        if follower.id not in role.progress:
+        if follower not in self.shadows:
             return  # forged, of nobody
-        disk = self.shadows[follower.id].promised
-        index = role.progress[follower.id].match_index
-        before = shadow.matches.get(follower.id, 0)
-        if index < before:
+        progress, disk = raft.state.progress_of(follower), self.shadows[follower].promised
+        if progress is None:
+            return  # removed
+        index = progress.match_index
+        known, before = shadow.matches.get(follower, (progress, Index(0)))
+        if known is progress and index < before:
             fail("S24 MatchMonotone", f"{shadow.identity} at {follower}: {before} → {index}")
-        shadow.matches[follower.id] = index
+        shadow.matches[follower] = (progress, index)
         term = raft.state.log.term(index)
         if disk.term == shadow.term and term is not None and not disk.log.holds(index, term):
             fail("S24 ProgressTruth", f"{shadow.identity} counts {index} at {follower}")
@@ -392,7 +437,7 @@ class Ghosts:
         """A write became durable."""
         if write.hard_state is not None:
             term, vote = write.hard_state
-            if vote is not None and self.votes.setdefault((shadow.identity.id, term), vote) != vote:
+            if vote is not None and self.votes.setdefault((shadow.identity, term), vote) != vote:
                 fail("S2 OneVote", f"{shadow.identity} voted for others in {term} than {vote}")
 
     def sent(self, shadow: Shadow, target: NodeId, message: Message) -> None:
@@ -418,7 +463,7 @@ class Ghosts:
             case VoteRequest(term=term):
                 self._votes(shadow, term, me)
             case VoteReply(term=term, granted=True):
-                self._votes(shadow, term, self.shadows[target].identity)
+                self._votes(shadow, term, self.votes.get((me, term)) or self._named(target))
             case SnapshotReply(index=index, installed=True):
                 if disk.term < message.term or disk.log.last_index < index:
                     fail(
@@ -433,7 +478,7 @@ class Ghosts:
 
     def _told(self, shadow: Shadow, target: NodeId, message: TimeoutNow) -> None:
         """A leader tells a server to campaign, which must be able to win (§3.10)."""
-        issued, disk = shadow.issued, self.shadows[target].disk
+        issued, disk = shadow.issued, self.shadows[self._named(target)].disk
         if self.leader_of.get(message.term) != shadow.identity:
             fail("S3 SentByLeader", f"{shadow.identity}: {message}")
         # Unless it has left the term meanwhile: then it does not obey.
@@ -446,8 +491,12 @@ class Ghosts:
         disk, voter = shadow.disk, shadow.identity
         if (disk.term, disk.voted_for) != (term, candidate) and disk.term <= term:
             fail("S3 VoteBeforeSend", f"{voter} tells its vote in {term} for {candidate} too early")
-        if self.votes.setdefault((voter.id, term), candidate) != candidate:
+        if self.votes.setdefault((voter, term), candidate) != candidate:
             fail("S2 OneVote", f"{voter} votes for {candidate} and others in {term}")
+
+    def _named(self, name: NodeId) -> Identity:
+        """The server of that name, the latest one."""
+        return max((it for it in self.shadows if it.id == name), key=lambda it: it.incarnation)
 
     # ── state machines and callers ──
 
@@ -463,11 +512,12 @@ class Ghosts:
         """That snapshot and what describes it, as any server would take it."""
         data = self.snapshot_of(index)
         time_ns, elapsed_ns = self.stamps_of(index)
+        configuration_index, configuration = self.configurations.at(index)
         snapshot = SnapshotMeta(
             index=index,
             term=self.committed_terms[index - 1],
-            configuration=self.configuration,
-            configuration_index=Index(1),
+            configuration=configuration,
+            configuration_index=configuration_index,
             time_ns=time_ns,
             elapsed_ns=elapsed_ns,
             size=len(data),
@@ -485,7 +535,8 @@ class Ghosts:
         if (
             index > self.commit_index
             or snapshot.term != self.committed_terms[index - 1]
-            or snapshot.configuration != self.configuration
+            or (snapshot.configuration_index, snapshot.configuration)
+            != self.configurations.at(index)
             or (snapshot.time_ns, snapshot.elapsed_ns) != self.stamps_of(index)
             or (snapshot.size, snapshot.checksum) != (len(data), zlib.crc32(data))
         ):
@@ -520,21 +571,27 @@ class Ghosts:
                 self.callers.refused(call)
             case ReadConfirmed(index=index):
                 self.callers.confirmed(call, index, self.commit_index)
-            case SteppedDown() | NotHandedOver():
+            case MembershipChanged(index=index):
+                self.changes_made += 1
+                if self.configurations.at(index)[0] != index:
+                    fail(
+                        "S18 ChangeDone", f"{call}: there is no committed configuration at {index}"
+                    )
+            case MembershipUnknown() | SteppedDown() | NotHandedOver():
                 pass
 
     # ── all servers together ──
 
-    def _holders(self, index: Index, term: Term) -> int:
-        """How many voters' disks would give back this entry."""
-        voters = [self.shadows[voter] for voter in self.configuration.voters]
-        return sum(voter.promised.log.holds(index, term) for voter in voters)
+    def _holds(self, identity: Identity, index: Index, term: Term) -> bool:
+        """Whether that server's disk would give back this entry."""
+        return self.shadows[identity].promised.log.holds(index, term)
 
     def _quorum_log(self) -> None:
+        """S16: no quorum of the newest committed configuration can be elected without what is committed."""
         index, term = self.commit_index, self.committed_terms[-1]
-        holders = self._holders(index, term)
-        if holders < self._majority and not self._disks_lost:
-            fail("S16 QuorumLog", f"entry {index} of term {term} is on {holders} disks")
+        newest = self.configurations.newest
+        if agree(newest, lambda it: not self._holds(it, index, term)) and not self._disks_lost:
+            fail("S16 QuorumLog", f"a quorum of {newest.halves} lacks entry {index} of term {term}")
 
     def _more_up_to_date(self) -> None:
         """S17: a log that may win against one that ends in a committed entry contains that entry.

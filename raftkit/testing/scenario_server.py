@@ -126,7 +126,7 @@ class Server:
 
     def __attrs_post_init__(self) -> None:
         self.shadow = Shadow(identity=self.config.identity, disk=self.disk, issued=self.disk.log)
-        self.ghosts.shadows[self.id] = self.shadow
+        self.ghosts.shadows[self.config.identity] = self.shadow
 
     @property
     def id(self) -> NodeId:

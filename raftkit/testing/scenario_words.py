@@ -24,6 +24,8 @@ from raftkit.messages import (
     HeartbeatReply,
     LeaderElected,
     LeaderLost,
+    MembershipChanged,
+    MembershipUnknown,
     Message,
     PeerMisbehaved,
     PreVoteReply,
@@ -223,12 +225,17 @@ def answer_words(answer: Answer) -> str:
             return f"answers: read #{answer.ticket} at {answer.index}{by}"
         case Refused():
             ask = "" if answer.leader is None else f"; ask {answer.leader}"
-            return f"answers: refused, {answer.reason.value}{ask}"
+            why = f": {answer.detail}" if answer.detail else ""
+            return f"answers: refused, {answer.reason.value}{why}{ask}"
         case SteppedDown():
             return f"answers: stepped down, T{answer.term}"
         case NotHandedOver():
             ask = "" if answer.leader is None else f"; {answer.leader} leads"
             return f"answers: not handed over, {answer.reason.value}{ask}"
+        case MembershipChanged():
+            return f"answers: change #{answer.ticket} is done, at {answer.index}"
+        case MembershipUnknown():
+            return f"answers: change #{answer.ticket} may be lost"
         case _:
             assert_never(answer)
 

@@ -72,7 +72,7 @@ class Server:
         self.identity = identity
         self.disk = disk
         self.shadow = Shadow(identity=identity, disk=disk, issued=disk.log)
-        ghosts.shadows[identity.id] = self.shadow
+        ghosts.shadows[identity] = self.shadow
         self.raft: Raft | None = None
         self.recorded: Life | None = None
         self.life = 0

@@ -10,8 +10,9 @@ from typing import NoReturn
 import attrs
 
 from raftkit.core import Raft
+from raftkit.core.progress import Progress
 from raftkit.errors import RaftInternalError
-from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.model import Identity, Index, Kind, Run, Term
 from raftkit.testing.world_disk import LogImage, WorldDisk
 
 __all__ = ["InvariantViolated", "Shadow", "TermChain", "fail"]
@@ -49,8 +50,12 @@ class Shadow:
     "The last hard state it issued."
     leads: Term | None = None
     "The term it leads, as of its last step."
-    matches: dict[NodeId, Index] = attrs.field(factory=dict[NodeId, Index])
-    "While it leads: the last match index seen of each follower."
+    matches: dict[Identity, tuple[Progress, Index]] = attrs.field(
+        factory=dict[Identity, tuple[Progress, Index]]
+    )
+    "While it leads: what it keeps of each follower, and the last match index seen there."
+    last_index: Index = Index(0)
+    "The end of its log after the last step."
     told_at: Index | None = None
     "Its last index when it told another to take over; None while that is not under way."
     commit_index: Index = Index(0)

@@ -63,6 +63,11 @@ _REFUSALS: Final = {
     Refusal.TOO_LARGE: 3,
     Refusal.LEADER_LOST: 4,
     Refusal.TRANSFERRING: 5,
+    Refusal.UNDER_WAY: 6,
+    Refusal.TOO_EARLY: 7,
+    Refusal.OVERTAKEN: 8,
+    Refusal.BEHIND: 9,
+    Refusal.INVALID: 10,
 }
 "Fixed for ever, as the tags are."
 _REFUSAL_OF: Final = {number: refusal for refusal, number in _REFUSALS.items()}

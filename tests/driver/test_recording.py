@@ -9,6 +9,14 @@ from typing import get_args
 
 import pytest
 
+from raftkit.changes import (
+    AddLearner,
+    ChangeSettings,
+    Demote,
+    Promote,
+    Readdress,
+    Remove,
+)
 from raftkit.config import Config
 from raftkit.core import Raft
 from raftkit.driver.recorded_inputs import input_form, read_input
@@ -28,10 +36,11 @@ from raftkit.driver.recording import (
 from raftkit.driver_messages import DriverMessage
 from raftkit.encoding import MalformedError, dumps, loads
 from raftkit.leadership import StepDown, TransferLeadership
-from raftkit.membership import Configuration, Member
+from raftkit.membership import Configuration, Member, Settings
 from raftkit.messages import (
     Applied,
     Barred,
+    ChangeMembership,
     Fetch,
     Fetched,
     Fit,
@@ -80,6 +89,19 @@ INPUTS: list[Input] = [
     StepDown(ticket=9, hand_over=True),
     StepDown(ticket=9, hand_over=False),
     Fit(),
+    ChangeMembership(
+        ticket=9,
+        changes=(
+            AddLearner(id="d", incarnation=2, address="d:1", promote=True),
+            Promote(id="b"),
+            Demote(id="c"),
+            Remove(id="a"),
+            Readdress(id="e", address="e:2"),
+            ChangeSettings(settings=Settings(version=2)),
+        ),
+        based_on=Index(3),
+    ),
+    ChangeMembership(ticket=9, changes=()),
 ]
 ME = Identity(id="a", incarnation=1)
 CONFIG = Config(identity=ME, tail_bytes_max=0, priority=-2, appointed_leader="a", paranoid=False)
@@ -132,7 +154,18 @@ def test_every_kind_of_input_is_among_them() -> None:
 
 @pytest.mark.parametrize(
     "form",
-    [[], [0], [99, 1], [15, 1], [1, 2], [1, -1, 2, 3], [2, "a", 1, b"\1\x20"], [11, b"x"], "x"],
+    [
+        [],
+        [0],
+        [99, 1],
+        [15, 1],
+        [16, 1, [[0]], None],
+        [1, 2],
+        [1, -1, 2, 3],
+        [2, "a", 1, b"\1\x20"],
+        [11, b"x"],
+        "x",
+    ],
 )
 def test_what_is_no_input_is_refused(form: object) -> None:
     with pytest.raises(MalformedError):

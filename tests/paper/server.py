@@ -59,10 +59,21 @@ def who(name: NodeId, incarnation: int = 1) -> Identity:
 
 
 def group(
-    voters: str, *, learners: str = "", outgoing: str = "", settings: Settings | None = None
+    voters: str,
+    *,
+    learners: str = "",
+    joining: str = "",
+    leaving: str = "",
+    outgoing: str = "",
+    settings: Settings | None = None,
 ) -> Configuration:
     """A configuration whose members are letters: `group("abc", learners="d")`."""
-    roles = {**dict.fromkeys(learners, Role.LEARNER), **dict.fromkeys(voters, Role.VOTER)}
+    roles = {
+        **dict.fromkeys(learners, Role.LEARNER),
+        **dict.fromkeys(joining, Role.JOINING),
+        **dict.fromkeys(leaving, Role.LEAVING),
+        **dict.fromkeys(voters, Role.VOTER),
+    }
     return Configuration(
         members=tuple(
             Member(id=name, incarnation=1, address=f"{name}:1", role=role)

@@ -179,9 +179,10 @@ def test_learner_does_not_campaign() -> None:
 
 
 def test_removed_server_does_not_campaign() -> None:
-    """§4.2.3: who is not in its own newest configuration stays quiet."""
+    """§4.2.3: who knows that its removal is committed stays quiet."""
     a = follower("1 1", of="b")
     with_configuration(a, group("bcd"), 3)
+    a.receive("b", append(1, (3, 1), commit=3))
 
     effects = a.tick(10 * ELECTION_MAX)
 
