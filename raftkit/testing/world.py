@@ -18,12 +18,14 @@ from functools import cache
 
 import attrs
 
+from raftkit.core import Raft
 from raftkit.core.state import Leader
 from raftkit.driver import Recorder
-from raftkit.membership import Configuration, Member, Settings
+from raftkit.membership import Configuration, Member, Role, Settings
 from raftkit.messages import Message, Receive
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 from raftkit.testing.ghosts import Ghosts
+from raftkit.testing.world_churn import Churn, suffices
 from raftkit.testing.world_disk import LogImage, WorldDisk
 from raftkit.testing.world_nemesis import Nemesis
 from raftkit.testing.world_network import Network
@@ -43,6 +45,8 @@ TRANSFER_TICKS_MAX = ELECTION_TICKS_MAX
 "A leader hands over within this, among servers that have its whole log (L5)."
 CATCH_UP_TICKS = 10
 "Beyond that, a server that lacks everything catches up at a tenth of an entry a tick, or faster (L2)."
+SETTLE_TICKS = 3
+"Longer than anybody collects inputs before a step."
 IDLE_BEATS = 10
 "Heartbeats for which an idle group is watched (S30)."
 IDLE_DUPLICATION = 0.5
@@ -75,6 +79,8 @@ class Report:
     "Reads confirmed."
     snapshots: int
     "Snapshots received and installed."
+    changes: int
+    "Changes of the group that somebody asked for, and that were made."
     writes: int
     "Writes issued."
     faults: dict[str, int]
@@ -115,30 +121,22 @@ class World:
         self.network = Network(self.stage, self._arrived)
         self.ghosts = Ghosts(configuration, founding)
         self.servers: dict[NodeId, Server] = {}
-        self.nemesis = Nemesis(self.stage, self.network, self.servers)
+        self.churn = Churn(self.stage, self.servers, self.ghosts)
+        self.nemesis = Nemesis(self.stage, self.network, self.servers, self.churn)
         self._storm_deliveries = deliveries
         self._seen: list[tuple[float, Index]] = []
         "Moments, and how much was committed by then."
+        self._founding = founding
+        self._most_servers = nodes
         for member in configuration.members:
-            log = LogImage()
-            log.append(founding)
-            disk = WorldDisk(term=founding.term, voted_for=None, log=log)
-            self.servers[member.id] = Server(
-                self.stage,
-                self.network,
-                self.ghosts,
-                member.identity,
-                disk,
-                on_crash=self.nemesis.crashed,
-            )
+            self._make(member.identity)
 
     def run(self) -> Report:
         """Live through storm and calm. Raises InvariantViolated."""
         try:
             self.stage.tell(f"world {self.seed}: {self.stage.swarm}")
             self._storm()
-            quorum = self._calm()
-            self._elects(quorum)
+            quorum = self._settles(self._calm())
             self._agrees(quorum)
             if self._hands_over(quorum):
                 self._agrees(quorum)
@@ -151,6 +149,28 @@ class World:
                 name, detail = "raised", f"{type(error).__name__}: {error}"
             raise InvariantViolated(name, detail, seed=self.seed, step=self.ghosts.steps) from error
         return self._report()
+
+    def _make(self, identity: Identity) -> Server:
+        """A server that holds entry 1, which founds the group or is what it is admitted with."""
+        log = LogImage()
+        log.append(self._founding)
+        server = self.servers[identity.id] = Server(
+            self.stage,
+            self.network,
+            self.ghosts,
+            identity,
+            WorldDisk(term=self._founding.term, voted_for=None, log=log),
+            on_crash=self.nemesis.crashed,
+            on_configuration=self._admit,
+        )
+        self._most_servers = max(self._most_servers, len(self.servers))
+        return server
+
+    def _admit(self, configuration: Configuration) -> None:
+        """Whoever is named for the first time comes into being."""
+        for member in configuration.members:
+            if member.identity not in self.ghosts.shadows:
+                self._make(member.identity).start()
 
     def _hashing(self, trace: Callable[[str], None] | None) -> Callable[[str], None]:
         """`trace`, with the running hash before it."""
@@ -187,7 +207,7 @@ class World:
         # What arrived twice or again is answered again.
         again = swarm.duplication * self.network.sent
         again += 8 * (self.nemesis.count["replay"] + self.nemesis.count["forge"])
-        budget = STORM_MESSAGES * len(self.servers) * (beats + 3 * entries + 10) + again
+        budget = STORM_MESSAGES * self._most_servers * (beats + 3 * entries + 10) + again
         if self.network.sent > budget:
             fail(
                 "S30 Budget",
@@ -248,40 +268,68 @@ class World:
     # ── calm ──
 
     def _calm(self) -> list[Server]:
-        """Mend a random quorum and its links; leave the others broken for good, each in its way."""
-        names = list(self.servers)
+        """Mend a random quorum and its links; leave the others broken for good, each in its way.
+
+        Whatever configuration comes into force in the end, they are a quorum of it.
+        """
         self.nemesis.over = True
+        for server in list(self.servers.values()):
+            if server.paused:
+                server.resume()
+        self._pass(SETTLE_TICKS)  # what was asked is done, or refused
         self.stage.swarm = self.stage.swarm.calm()
         self.network.clogged.clear()
-        quorum = self._some_quorum()
+        possible = self.churn.possible_configurations()
+        quorum = self._some_quorum(possible)
         cut: set[tuple[NodeId, NodeId]] = set()
-        for name in names:
+        for name in self.servers:
             if name not in quorum:
-                cut |= self._break(self.servers[name], quorum)
+                cut |= self._break(self.servers[name], quorum, possible)
         self.network.cut = frozenset(cut)
         self.stage.note(f"calm among {quorum}, cut: {sorted(cut)}")
         for name in quorum:
             if self.servers[name].raft is None:
                 self.servers[name].start()
-        for server in self.servers.values():
-            if server.paused:
-                server.resume()
         return [self.servers[name] for name in quorum]
 
-    def _some_quorum(self) -> list[NodeId]:
-        """A majority that is fit to lead, since no other could elect whoever has the longest log; or more.
+    def _some_quorum(self, possible: list[Configuration]) -> list[NodeId]:
+        """Enough servers that are fit to lead, or more.
 
-        Who is barred can't be of it: it neither votes nor says what it has.
+        No others could elect whoever has the longest log; who is barred neither votes nor says what it has.
+        Those who are to become voters belong to it: they may have caught up, and count before long.
         """
-        rng, names = self.stage.rng, list(self.servers)
-        most = len(names) // 2 + 1
-        quorum = rng.sample([it for it in names if self.servers[it].able], most)
-        others = [it for it in names if it not in quorum and not self.servers[it].barred]
-        return sorted(quorum + rng.sample(others, rng.randint(0, len(others))))
+        rng = self.stage.rng
+        there = {
+            it.identity: it for it in self.servers.values() if not it.retired and not it.barred
+        }
+        if not all(suffices(it, lambda who: who in there and there[who].able) for it in possible):
+            self._update()
+        able = [who for who, server in there.items() if server.able]
+        chosen: set[Identity] = set()
+        for identity in rng.sample(able, len(able)):
+            if all(suffices(it, chosen.__contains__) for it in possible):
+                break
+            chosen.add(identity)
+        chosen |= {m.identity for it in possible for m in it.members if m.role is Role.JOINING}
+        others = [who for who in there if who not in chosen]
+        chosen.update(rng.sample(others, rng.randint(0, len(others))))
+        return [name for name, server in self.servers.items() if server.identity in chosen]
 
-    def _break(self, server: Server, quorum: list[NodeId]) -> set[tuple[NodeId, NodeId]]:
+    def _update(self) -> None:
+        """All get the newest code: of those that have it, too few are left."""
+        for server in self.servers.values():
+            if server.outdated:
+                server.outdated = False
+                if server.raft is not None:
+                    server.crash()
+
+    def _break(
+        self, server: Server, quorum: list[NodeId], possible: list[Configuration]
+    ) -> set[tuple[NodeId, NodeId]]:
         """Break a server that is not of the quorum; the links that it has no more."""
         name = server.identity.id
+        if not any(it.knows(server.identity) for it in possible) and self.stage.rng.random() < 0.5:
+            return set()  # removed, and free to disturb
         others = [other for other in self.servers if other != name]
         heard = {(other, name) for other in others}
         said = {(name, other) for other in others}
@@ -299,20 +347,31 @@ class World:
                 return heard
             case "mute":
                 return said
-            case "half" if len(self.servers) >= 5:
+            case "half" if min(len(half) for it in possible for half in it.halves) >= 5:
                 # Two connected servers are no quorum, so this one can disturb but not lead.
                 friend = self.stage.rng.choice(quorum)
                 return (heard | said) - {(name, friend), (friend, name)}
             case _:
                 return heard | said
 
-    def _elects(self, quorum: list[Server]) -> None:
-        """L1: all of the quorum follow one of them before long."""
-        deadline = self.stage.agenda.now + LEADER_TICKS_MAX
-        while self._leader_of(quorum) is None:
-            if self.stage.agenda.now > deadline:
-                detail = f"not in {LEADER_TICKS_MAX} ticks: {_states(quorum)}"
-                fail("L1 Elects", detail)
+    def _settles(self, quorum: list[Server]) -> list[Server]:
+        """L1, L5: one of them leads before long, and leaves no change half done. The members among them."""
+        begin, elected = self.stage.agenda.now, False
+        last = max(server.shadow.issued.last_index for server in quorum)
+        while True:
+            leader = max(
+                (s for s in quorum if s.shadow.leads), key=lambda s: s.shadow.term, default=None
+            )
+            if leader is not None and leader.raft is not None:
+                configuration = leader.raft.configuration
+                members = [s for s in quorum if configuration.knows(s.identity)]
+                elected = elected or self._leader_of(members) is leader
+                if elected and _is_settled(leader.raft) and self._leader_of(members) is leader:
+                    return members
+            limit = LEADER_TICKS_MAX + elected * (LEADER_TICKS_MAX + CATCH_UP_TICKS * last)
+            if self.stage.agenda.now > begin + limit:
+                law = "L5 Settles" if elected else "L1 Elects"
+                fail(law, f"not in {limit} ticks: {_states(quorum)}")
             self._pass(1.0)
 
     def _agrees(self, quorum: list[Server]) -> None:
@@ -336,10 +395,12 @@ class World:
         while self._is_handing_over(quorum):
             # As the storm told it: that ends by itself, and till then others are refused.
             self._pass(1.0)
-        self._elects(quorum)
+        self._settles(quorum)
         leader = self._leader_of(quorum)
         assert leader is not None
-        able = [s for s in quorum if s is not leader and not s.outdated]
+        assert leader.raft is not None
+        voters = leader.raft.configuration.voters
+        able = [s for s in quorum if s is not leader and not s.outdated and s.identity.id in voters]
         if not able:
             return False
         target, deadline = self.stage.rng.choice(able), self.stage.agenda.now + TRANSFER_TICKS_MAX
@@ -409,6 +470,7 @@ class World:
             committed=self.ghosts.commit_index,
             reads=self.ghosts.callers.reads_confirmed,
             snapshots=self.ghosts.snapshots_installed,
+            changes=self.ghosts.changes_made,
             writes=sum(s.writes for s in servers),
             faults=dict(self.nemesis.count),
             trace_hash=None if self._trace_hash is None else self._trace_hash.hexdigest(),
@@ -421,6 +483,15 @@ def _has_all(server: Server, last: Index) -> bool:
     if last != raft.last_index or last != raft.commit_index:
         return False
     return server.outdated or last == server.applied_index
+
+
+def _is_settled(raft: Raft) -> bool:
+    """Whether no change of the group is under way at this leader."""
+    return (
+        raft.configuration_index <= raft.commit_index
+        and not raft.configuration.outgoing
+        and all(member.role is not Role.JOINING for member in raft.configuration.members)
+    )
 
 
 def _states(servers: list[Server]) -> str:

@@ -47,7 +47,7 @@ def forge(
     `others` are the other members, `leader` whoever leads the server's term, if anybody does yet.
     """
     name = rng.choice(others).id
-    nobodies = [STRANGER, Identity(id=name, incarnation=2), raft.state.identity]
+    nobodies = [STRANGER, Identity(id=name, incarnation=FAR), raft.state.identity]
     kinds = [(nobodies, _of_nobody), ([*others], _beyond)]
     if leader is not None:
         pretenders = [PRETENDER, Identity(id=name, incarnation=0)]

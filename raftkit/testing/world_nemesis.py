@@ -17,6 +17,7 @@ import attrs
 
 from raftkit.messages import AppendEntries, Message, PeerUnreachable, Receive
 from raftkit.model import Identity, Index, NodeId
+from raftkit.testing.world_churn import Churn
 from raftkit.testing.world_disk import WorldDisk
 from raftkit.testing.world_forgery import forge
 from raftkit.testing.world_network import Link, Network
@@ -35,15 +36,17 @@ class Nemesis:
         stage: Stage,
         network: Network,
         servers: dict[NodeId, Server],
+        churn: Churn,
     ) -> None:
         self.stage = stage
         self.network = network
         self.servers = servers
+        self.churn = churn
         self.over = False
         "Set when the world calms down: nothing is harmed or mended from then on."
         self.count: Counter[str] = Counter()
         "How often each fault happened."
-        self._backups: dict[NodeId, WorldDisk] = {}
+        self._backups: dict[Identity, WorldDisk] = {}
         self._rate = sum(stage.swarm.faults.values()) / 100.0
 
     def begin(self) -> None:
@@ -128,9 +131,10 @@ class Nemesis:
         """A leader sends once more what it sent, beginning lower than it needs to and ending lower."""
         rng = self.stage.rng
         for sender, target, message in self._recent():
-            server = self.servers[sender.id]
+            server = self.servers.get(sender.id)
             if (
                 isinstance(message, AppendEntries)
+                and server is not None
                 and server.raft is not None
                 and server.shadow.leads == message.term
             ):
@@ -175,9 +179,9 @@ class Nemesis:
     def roll_back(self) -> None:
         """A backup of a disk is taken; or takes its place, and its server is barred for good."""
         server = self.stage.rng.choice(list(self.servers.values()))
-        image = self._backups.pop(server.identity.id, None)
+        image = self._backups.pop(server.identity, None)
         if image is None or server not in self._spare():
-            self._backups[server.identity.id] = server.disk.copy()
+            self._backups[server.identity] = server.disk.copy()
             return
         if server.raft is not None:
             server.crash()
@@ -209,6 +213,10 @@ class Nemesis:
         self.stage.tell(f"forged {sender}→{server.identity.id}: {message}")
         server.take(Receive(sender=sender, message=message))
 
+    def change_group(self) -> None:
+        """Somebody asks for another group."""
+        self.churn.change()
+
     # ── how ──
 
     def _strike(self) -> None:
@@ -228,9 +236,8 @@ class Nemesis:
         return [s for s in self._alive() if s.shadow.leads is not None]
 
     def _spare(self) -> list[Server]:
-        """Those that may vote and lead, if any one of them can be missed for good."""
-        able = [s for s in self.servers.values() if s.able]
-        return able if len(able) - 1 > len(self.servers) // 2 else []
+        """Those that may vote and lead, of which any one can be missed for good."""
+        return [s for s in self.servers.values() if s.able and self.churn.can_miss(s)]
 
     def _some(self, count: int) -> list[NodeId]:
         return sorted(self.stage.rng.sample(list(self.servers), count))
@@ -258,7 +265,7 @@ class Nemesis:
             server.resume()
 
     def _restart(self, server: Server) -> None:
-        if server.raft is None and not self.over:
+        if server.raft is None and not self.over and not server.retired:
             server.start()
 
     def _lost_connection(self, server: Server, peer: Server) -> None:

@@ -11,12 +11,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVarTuple
 
+from raftkit.changes import Change
 from raftkit.core import Raft
 from raftkit.driver import Freshness, Life
 from raftkit.leadership import StepDown, TransferLeadership
+from raftkit.membership import Configuration
 from raftkit.messages import (
     Applied,
     Barred,
+    ChangeMembership,
+    ConfigurationChanged,
     Effects,
     Fetch,
     Fetched,
@@ -65,6 +69,7 @@ class Server:
         disk: WorldDisk,
         *,
         on_crash: Callable[[Server], None],
+        on_configuration: Callable[[Configuration], None],
     ) -> None:
         self.stage = stage
         self.network = network
@@ -80,9 +85,11 @@ class Server:
         self.wall_offset_ns = 0
         self.outdated = False
         self.barred = False
+        self.retired = False
         self.applied_index = Index(0)
         self.writes = 0
-        self._tickets = 0
+        # Unique for its name for ever, as by the boot number in their high bits.
+        self._tickets = identity.incarnation - 1 << 32
         self._inbox: list[Input] = []
         self._turn_due = False
         self._wake_at: float | None = None
@@ -93,6 +100,7 @@ class Server:
         self._held: deque[tuple[int, NodeId, Send]] = deque()
         self._machine_free_at = 0.0
         self._on_crash = on_crash
+        self._on_configuration = on_configuration
 
     # ── life ──
 
@@ -147,6 +155,17 @@ class Server:
     def able(self) -> bool:
         """Whether it may vote and lead."""
         return not self.outdated and not self.barred
+
+    def lose_disk(self) -> None:
+        """Stop for good, and lose everything: whoever comes back under this name is another."""
+        self.retire()
+        self.stage.tell(f"{self.identity} has lost its disk")
+
+    def retire(self) -> None:
+        """Stop for good."""
+        self.retired = True
+        if self.raft is not None:
+            self.crash()
 
     def resume(self) -> None:
         """Go on after a pause, with what arrived meanwhile and one overslept tick."""
@@ -206,6 +225,15 @@ class Server:
         self._tickets += 1
         self.take(StepDown(ticket=self._tickets, hand_over=hand_over))
 
+    def change(self, changes: tuple[Change, ...], based_on: Index) -> None:
+        """Ask this server, whether it leads or not, to change the group."""
+        self._tickets += 1
+        self.take(ChangeMembership(ticket=self._tickets, changes=changes, based_on=based_on))
+
+    def is_asked_to_change(self) -> bool:
+        """Whether such a question waits here."""
+        return any(isinstance(it, ChangeMembership) for it in self._inbox)
+
     def take_snapshot(self) -> None:
         """Begin a snapshot of the machine as it is; it becomes durable after a while."""
         index = self.applied_index
@@ -253,6 +281,9 @@ class Server:
         if self.stage.trace is not None:
             self.stage.tell(f"{self.identity.id} {raft.role} {raft.term}: {inputs} → {effects}")
         self.ghosts.stepped(self.shadow, inputs, effects)
+        for event in effects.events:
+            if isinstance(event, ConfigurationChanged):
+                self._on_configuration(event.configuration)
         self._perform(effects)
 
     def _schedule_wake(self) -> None:

@@ -38,6 +38,7 @@ FAULTS = {
     "step_down": 0.3,
     "forge": 6.0,
     "roll_back": 1.0,
+    "change_group": 4.0,
 }
 "How often each happens in 100 ticks where it is on. The names are methods of `Nemesis`."
 

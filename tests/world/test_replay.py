@@ -108,18 +108,18 @@ def _breaks_at(
 def test_a_core_that_raised_is_recorded_up_to_there_and_raises_again(tmp_path: Path) -> None:
     path = tmp_path / "world.rec"
     with (
-        patch.object(Raft, "step", _breaks_at(Raft.step, 100)),
+        patch.object(Raft, "step", _breaks_at(Raft.step, 130)),
         pytest.raises(InvariantViolated, match="broken on purpose"),
     ):
         world(0, path)
 
-    with patch.object(Raft, "step", _breaks_at(Raft.step, 100)):
+    with patch.object(Raft, "step", _breaks_at(Raft.step, 130)):
         told, failure = played(list(read_recording(path)))
     mended, words = played(list(read_recording(path)))
 
     assert "the core raises AssertionError: broken on purpose" in failure
     assert failure.endswith("(as when it was recorded)")
-    assert told[-1].step == mended[-1].step == 100
+    assert told[-1].step == mended[-1].step == 130
     assert "the core raised here and does not now" in words
 
 
