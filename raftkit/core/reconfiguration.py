@@ -49,7 +49,7 @@ def on_change_membership(state: State, asked: ChangeMembership) -> None:
         return
     behind = _behind(state, leader, target)
     if behind:
-        _refuse(state, asked, Refusal.BEHIND, f"not yet caught up: {', '.join(behind)}")
+        _refuse(state, asked, Refusal.BEHIND, ", ".join(behind))
         return
     _append(state, leader, first_step(state.configuration, target))
     leader.changes.append(asked.ticket)

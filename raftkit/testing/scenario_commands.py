@@ -24,6 +24,7 @@ from raftkit.messages import (
     Unfit,
 )
 from raftkit.model import Identity, Index, NodeId, Term
+from raftkit.testing.scenario_changes import asked, group_words
 from raftkit.testing.scenario_group import Group
 from raftkit.testing.scenario_network import Letter, Path
 from raftkit.testing.scenario_play import NotUnderstoodError, Play, number, take
@@ -194,6 +195,15 @@ def _step_down(play: Play, arguments: list[str]) -> None:
     server = play.one(name)
     play.tickets += 1
     server.take(StepDown(ticket=play.tickets, hand_over=not how))
+
+
+def _change(play: Play, arguments: list[str]) -> None:
+    name, *words = take(arguments, 2, 99)
+    server = play.one(name)
+    request = asked(play.group, server, play.tickets + 1, words)
+    play.tickets += 1
+    server.say(f"is asked for change #{play.tickets}", news=True)
+    server.take(request)
 
 
 # ── the network ──────────────────────────────────────────────────────────────────────────────────────
@@ -443,6 +453,9 @@ def final_claims(play: Play) -> list[str]:
 
 
 _LOOKS: dict[str, Callable[[Server], list[str]]] = {
+    "group": lambda server: [
+        f"group at {server.running.configuration_index}: {group_words(server.running.configuration)}"
+    ],
     "log": lambda server: [f"log: {log_words(server.shadow.issued)}"],
     "state": lambda server: [state_words(server.running, server.shadow.issued)],
     "status": lambda server: status_words(server.running),
@@ -461,6 +474,7 @@ def _expect(play: Play, arguments: list[str]) -> None:
 
 
 _FACTS: dict[str, Callable[[Server], str]] = {
+    "group": lambda server: group_words(server.running.configuration),
     "role": lambda server: server.running.role,
     "leader": lambda server: server.running.leader or "-",
     "term": lambda server: str(server.running.term),
@@ -502,6 +516,7 @@ COMMANDS = {
         Command("elect NODE VOTER …", _elect),
         Command("stabilise [NODE …]", _stabilise),
         Command("propose NODE NAME[=BYTES] …", _propose),
+        Command("change NODE CHANGE=NODE,… … [factor=NUMBER] [based=INDEX]", _change),
         Command("read NODE [lease]", _read),
         Command("transfer NODE [TARGET]", _transfer),
         Command("step-down NODE [at-once]", _step_down),
@@ -529,7 +544,7 @@ COMMANDS = {
         Command("bar NODE REASON …", _bar),
         Command("unfit NODE REASON …", _unfit),
         Command("snapshot NODES", _snapshot),
-        Command("show log/state/status/disk [NODES]", _show),
+        Command("show log/state/status/group/disk [NODES]", _show),
         Command("expect NODES FACT VALUE", _expect),
     )
 }

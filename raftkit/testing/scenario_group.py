@@ -73,21 +73,46 @@ class Group:
         names = [member.id for member in configuration.members]
         # Whoever led the latest of these terms was elected by a majority; let all have heard of it.
         term = Term(max((terms[-1] for terms in logs.values()), default=1))
+        self._local, self._founding = local, founding
         low, high = (local.ticks(ms) for ms in settings.election_timeout_ms)
-        for position, name in enumerate(names, 1):
-            log = _log(logs.get(name, (1,)), founding)
-            _know(self.ghosts, name, log)
-            self.servers[name] = Server(
-                config=attrs.evolve(local, identity=Identity(id=name, incarnation=1)),
-                disk=WorldDisk(term=term, voted_for=None, log=log),
-                patience=Patience(low + (high - low) * position // (len(names) + 1)),
-                network=self.network,
-                ghosts=self.ghosts,
-                tell=self.tell,
-                batching=batching,
-            )
+        for position, member in enumerate(configuration.members, 1):
+            log = _log(logs.get(member.id, (1,)), founding)
+            _know(self.ghosts, member.id, log)
+            patience = low + (high - low) * position // (len(names) + 1)
+            self._make(member.identity, WorldDisk(term=term, voted_for=None, log=log), patience)
         for server in self.servers.values():
             server.start()
+
+    def _make(self, identity: Identity, disk: WorldDisk, patience: int) -> Server:
+        server = self.servers[identity.id] = Server(
+            config=attrs.evolve(self._local, identity=identity),
+            disk=disk,
+            patience=Patience(patience),
+            network=self.network,
+            ghosts=self.ghosts,
+            tell=self.tell,
+            admit=self._admit,
+            batching=self.batching,
+        )
+        return server
+
+    def _admit(self, configuration: Configuration) -> None:
+        """Whoever is named for the first time is born, with the entry that founded the group."""
+        _, high = configuration.settings.election_timeout_ms
+        for member in configuration.members:
+            if member.identity not in self.ghosts.shadows:
+                disk = WorldDisk(term=Term(1), voted_for=None, log=_log((1,), self._founding))
+                server = self._make(member.identity, disk, self._local.ticks(high))
+                server.start()
+                server.say(f"is born, incarnation {member.incarnation}", news=True)
+
+    def incarnation_of(self, name: NodeId) -> int:
+        """Of the server of that name; the next one if it is new, or has lost its disk."""
+        known = self.servers.get(name)
+        if known is None:
+            return 1
+        lost = known.raft is None and not known.disk.log.terms and not known.disk.log.base_index
+        return known.config.identity.incarnation + lost
 
     def tell(self, line: str, *, news: bool = False) -> None:
         """A line, below what it follows from."""

@@ -18,8 +18,10 @@ import attrs
 from raftkit.config import Config
 from raftkit.core import Raft
 from raftkit.errors import LocalProtocolError
+from raftkit.membership import Configuration
 from raftkit.messages import (
     Applied,
+    ConfigurationChanged,
     Effects,
     Fetched,
     Input,
@@ -99,6 +101,8 @@ class Server:
     "Who look on."
     tell: Tell
     "Is told each line about it."
+    admit: Callable[[Configuration], None]
+    "Is told of each configuration that is in force here."
     watch: Callable[[Effects], None] | None = None
     "Is told the effects of each step, before they are done."
     batching: Batching = Batching.AS_WRITTEN
@@ -264,6 +268,9 @@ class Server:
         if raft.commit_index > committed:
             self.say(f"commits up to {raft.commit_index}", news=True)
         self.ghosts.stepped(self.shadow, inputs, effects)
+        for event in effects.events:
+            if isinstance(event, ConfigurationChanged):
+                self.admit(event.configuration)
         if self.watch is not None:
             self.watch(effects)
         self._perform(effects)

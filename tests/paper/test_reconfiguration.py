@@ -304,8 +304,7 @@ def test_learner_that_is_behind_is_not_promoted(*, caught_up: bool) -> None:
 
     refusal = answer_to(a, Promote(id="d"))
 
-    detail = "not yet caught up: d"
-    behind = Refused(ticket=7, reason=Refusal.BEHIND, leader=None, detail=detail)
+    behind = Refused(ticket=7, reason=Refusal.BEHIND, leader=None, detail="d")
     assert refusal == (None if caught_up else behind)
 
 

@@ -180,6 +180,7 @@ def test_claims_are_what_is_shown_and_what_is_at_the_end() -> None:
 
     assert told == [
         "b follower T1 vote -, log 1, durable 1, verified 0, commit 0, applied 0",
+        "a group at 1: a,b",
         "a log: 1/T1 configuration",
         "a follower T1 vote -, log 1, durable 1, verified 0, commit 0, applied 0",
         "a disk: T1, vote -, log 1",
