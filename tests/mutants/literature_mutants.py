@@ -126,16 +126,7 @@ LITERATURE_MUTANTS = (
         "no-entry-of-its-own-term",
         "§6.4 a leader begins with a no-op (C8)",
         "election.py",
-        "    state.append(\n"
-        "        Run(\n"
-        "            first=first,\n"
-        "            term=state.current_term,\n"
-        "            time_ns=time_ns,\n"
-        "            elapsed_ns=elapsed_ns,\n"
-        "            kinds=(Kind.NOOP,),\n"
-        '            payloads=(b"",),\n'
-        "        )\n"
-        "    )\n",
+        '    state.append(stamped(state, Kind.NOOP, b""))\n',
         "",
         _SCENARIOS,
     ),
