@@ -66,8 +66,11 @@ DRIVER_MUTANTS = (
         "commands-fail-of-a-transfer",
         "§3.10 what a leader refuses while it hands over is sent again",
         "forwarding.py",
-        "Refusal.NOT_LEADER | Refusal.LEADER_LOST | Refusal.TRANSFERRING",
-        "Refusal.NOT_LEADER | Refusal.LEADER_LOST",
+        "            case _:\n                self._retry(calls)\n",
+        "            case Refusal.NOT_LEADER | Refusal.LEADER_LOST:\n"
+        "                self._retry(calls)\n"
+        "            case _:\n"
+        "                pass\n",
         _LEADERSHIP,
     ),
     # ── effects ──

@@ -102,7 +102,7 @@ MEMBERSHIP_MUTANTS = (
         "        for half in configuration.halves",
         "        sum(voter in granted for voter in half) >= majority(len(half))\n"
         "        for half in configuration.halves[:1]",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "committed-by-the-old-half",
@@ -171,13 +171,6 @@ MEMBERSHIP_MUTANTS = (
         _SCRIPTED,
     ),
     Mutant(
-        "counts-who-has-forgotten",
-        "answers of another incarnation are nobody's (E13)",
-        "state.py",
-        "if progress is not None and progress.identity == peer:",
-        "if progress is not None:",
-    ),
-    Mutant(
         "new-disk-old-progress",
         "of a new incarnation nothing is known (E13)",
         "reconfiguration.py",
@@ -223,7 +216,7 @@ MEMBERSHIP_MUTANTS = (
         "reconfiguration.py",
         "        if told or state.now",
         "        if told and state.now",
-        _PAPER,
+        _SCRIPTED,
     ),
     Mutant(
         "reads-of-the-removed",

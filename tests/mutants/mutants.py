@@ -93,8 +93,8 @@ MUTANTS = (
         "any-incarnation-acknowledges",
         "§4.1 only members of the configuration are counted (S29)",
         "state.py",
-        "if isinstance(self.role, Leader) and self.configuration.knows(peer):",
-        "if isinstance(self.role, Leader):",
+        "if progress is not None and progress.identity == peer:",
+        "if progress is not None:",
     ),
     Mutant(
         "acknowledgement-beyond-the-log",
