@@ -478,7 +478,7 @@ class Ghosts:
 
     def _told(self, shadow: Shadow, target: NodeId, message: TimeoutNow) -> None:
         """A leader tells a server to campaign, which must be able to win (§3.10)."""
-        issued, disk = shadow.issued, self.shadows[self._named(target)].disk
+        issued, disk = shadow.issued, self.shadows[self._named(target)].promised
         if self.leader_of.get(message.term) != shadow.identity:
             fail("S3 SentByLeader", f"{shadow.identity}: {message}")
         # Unless it has left the term meanwhile: then it does not obey.
