@@ -10,6 +10,7 @@ __all__ = [
     "CommandFailed",
     "ConfigError",
     "DidNotHappen",
+    "Diverged",
     "EntryTooLarge",
     "LeadershipLost",
     "LocalProtocolError",
@@ -68,6 +69,13 @@ class EntryTooLarge(DidNotHappen):
 
 class NodeClosed(DidNotHappen):
     """This node is closing, and the call had not been sent."""
+
+
+class Diverged(DidNotHappen):
+    """This node's state is not what a majority's is, so it answers nothing from it until it is mended.
+
+    Ask another node. Nothing is to be done here: the right state is being fetched.
+    """
 
 
 class NotLeader(DidNotHappen):

@@ -215,17 +215,18 @@ class Node(Generic[M]):
         entry up to that index is seen, so that a local read sees what its caller wrote elsewhere: right
         behind `execute`, `applied_index` of its node is such an index.
 
-        Raises NoQuorum if `timeout` seconds do not suffice, and what the question raises.
+        Raises NoQuorum if `timeout` seconds do not suffice, Diverged while this node's state is not what a
+        majority has, and what the question raises.
         """
         server = self._server
         wanted = Wanted(consistency=consistency, staleness_max=staleness_max, after=after)
         wanted.check(server)
         if wanted.holds(server):
             await trio.lowlevel.checkpoint()
-            return server.replica.query(question)
+            return server.ask(question)
         with trio.move_on_after(timeout):
             await wanted.wait(server)
-            return server.replica.query(question)
+            return server.ask(question)
         if after > self.applied_index:
             why = f"index {after} was not applied here, which is at {self.applied_index},"
         else:
@@ -239,12 +240,12 @@ class Node(Generic[M]):
     async def read_local(self, question: Any) -> Any:
         """What `read(…, consistency="local")` answers, and how old it may be. Never waits for anybody.
 
-        Raises what the question raises.
+        Raises Diverged as `read` does, and what the question raises.
         """
         await trio.lowlevel.checkpoint()
         server = self._server
         # No await from here on: value, index and age are of one moment.
-        value = server.replica.query(question)
+        value = server.ask(question)
         return LocalAnswer(value=value, index=server.applying.applied, staleness=server.staleness)
 
     @property
@@ -269,7 +270,9 @@ class Node(Generic[M]):
 
     @property
     def status(self) -> str:
-        """unborn, follower, learner, pre-candidate, candidate, leader, barred, stopped applying, closed."""
+        """unborn, follower, learner, pre-candidate, candidate, leader, barred, stopped applying, divergent or
+        closed.
+        """
         return status(self._server)
 
     @property
@@ -294,7 +297,7 @@ class Node(Generic[M]):
         return await self._server.wait_leader()
 
     async def wait_applied(self, index: int) -> None:
-        """Wait until this node has applied the entry at `index`. Raises NodeClosed likewise."""
+        """Wait until this node has applied the entry at `index`. Raises Diverged, or NodeClosed likewise."""
         await self._server.applying.wait_applied(Index(index))
 
     async def upgrade(self, *, timeout: float = 30.0) -> int:  # noqa: ASYNC109
@@ -369,8 +372,9 @@ class Node(Generic[M]):
     async def snapshot(self) -> SnapshotMeta:
         """Write this node's state to a durable file now, so that the log before it can go.
 
-        Raises NoQuorum while nothing is applied, StateUnwritable if the machine holds what can't be
-        written, NodeClosed at the end of the node, and StorageError, after which the node's scope ends too.
+        Raises NoQuorum while nothing is applied, Diverged as `read` does, StateUnwritable if the machine
+        holds what can't be written, NodeClosed at the end of the node, and StorageError, after which the
+        node's scope ends too.
         """
         return await self._server.snapshot()
 

@@ -25,6 +25,8 @@ from raftkit.driver import (
     RecordingStopped,
     SlowCommand,
     SnapshotFailed,
+    StateDiverged,
+    StateHealed,
     VersionRaised,
 )
 from raftkit.driver.guarding import meaningful
@@ -150,7 +152,14 @@ def _say(lines: Lines, name: str, event: NodeEvent) -> None:
         case VersionRaised(version=version):
             kind, words = "version_raised", f"version {version} of the machine is in force"
             facts = {"version": version}
-        case RoleChanged() | SlowCommand() | RecordingStopped() | MachineDiffers():
+        case (
+            RoleChanged()
+            | SlowCommand()
+            | RecordingStopped()
+            | MachineDiffers()
+            | StateDiverged()
+            | StateHealed()
+        ):
             return  # who leads says the first, a warning in the log the others
         case _:
             assert_never(event)

@@ -20,9 +20,10 @@ born. `server` holds it all together and is the only one that knows every part; 
 a scope, and `guarding` one meaningful error.
 
 Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
-to write, and `watchdog` names the commands that take too long. `clocking` has the leader append an entry
-when the machine's own deadline has come, `upgrading` one when all members' code has a newer version of the
-machine. `leading` hands leadership over, and cancels what may run only while this node leads.
+to write, and `watchdog` names the commands that take too long. `comparing` compares the states behind those
+entries with what other nodes have, by `digests`, and has a wrong one mended. `clocking` has the leader append
+an entry when the machine's own deadline has come, `upgrading` one when all members' code has a newer version
+of the machine. `leading` hands leadership over, and cancels what may run only while this node leads.
 
 Beside all that, `explaining` and `reachability` say how the node is, and `local_socket` says it to other
 processes. `recording` keeps what enters the core, in the forms of `recorded_inputs`, where somebody wants to
@@ -39,6 +40,8 @@ from raftkit.driver.events import (
     RecordingStopped,
     SlowCommand,
     SnapshotFailed,
+    StateDiverged,
+    StateHealed,
     VersionRaised,
 )
 from raftkit.driver.explaining import Statistics, explain, statistics, status
@@ -71,6 +74,8 @@ __all__ = [
     "Session",
     "SlowCommand",
     "SnapshotFailed",
+    "StateDiverged",
+    "StateHealed",
     "Statistics",
     "Token",
     "VersionRaised",

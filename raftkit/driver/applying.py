@@ -1,7 +1,8 @@
 """The apply task: hands committed runs to the replica, answers who waits, and says how far it came.
 
 Laws: only this task changes the replica. Runs and snapshots are taken in the order in which the core gave
-them. It yields between slices, so that many commands never delay a heartbeat.
+them. It yields between slices, so that many commands never delay a heartbeat. What is taken while the state
+is divergent is not applied: it is read back from the log when a right state is there.
 """
 
 from __future__ import annotations
@@ -10,23 +11,32 @@ import heapq
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import Any
 
 import attrs
 import outcome
 import trio
 
-from raftkit.driver.replica import Replica, UnknownCommand
+from raftkit.driver.replica import Replica, Restored, UnknownCommand
 from raftkit.driver.waiters import Waiters
 from raftkit.driver.watchdog import Watchdog
-from raftkit.errors import DidNotHappen, NodeClosed
+from raftkit.errors import (
+    DidNotHappen,
+    Diverged,
+    NodeClosed,
+    StateMachineFailed,
+    StateUnwritable,
+)
 from raftkit.messages import Applied, SnapshotMeta, Unfit
 from raftkit.model import Index, Run
 
-__all__ = ["Applying"]
+__all__ = ["Applying", "Seed"]
 
 SLICE_ENTRIES_MAX = 128
 "Entries applied between two looks at what else is to be done."
+CATCH_UP_BYTES_MAX = 1024 * 1024
+"Of entries that are read back at once, but at least one entry."
 
 logger = logging.getLogger("raftkit")
 
@@ -41,6 +51,21 @@ class _Goal:
 
     def __lt__(self, other: _Goal) -> bool:
         return self.index < other.index
+
+
+@attrs.define(eq=False, kw_only=True)
+class Seed:
+    """A snapshot of another node's, to go on from in place of a divergent state."""
+
+    index: Index
+    "The last entry in it."
+    digest: bytes
+    "What a majority's states have there: anything else is refused."
+    content: list[bytes]
+    "Its bytes, in pieces."
+    planted: bool = attrs.field(init=False, default=False)
+    "Whether it was believed and is durable."
+    done: trio.Event = attrs.field(init=False, factory=trio.Event)
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -61,10 +86,22 @@ class Applying:
     "Measures the commands."
     cut: Callable[[], None]
     "Called where a snapshot is due, with exactly the entries up to there applied."
+    read_log: Callable[[Index, int], Awaitable[tuple[Run, ...]]]
+    "Entries from an index on, as many as fit in so many bytes, from this node's own log."
+    put_in_place: Callable[[Index, Callable[[], object]], Awaitable[bool]]
+    "See `Snapshotting.put_in_place`."
+    replaced: Callable[[Index, bool], None]
+    "Called when a snapshot took the place of the state, and told whether that was divergent."
     stopped: str | None = attrs.field(init=False, default=None)
     "Why nothing more is applied, though the node goes on; None while all is well."
+    divergence: str | None = attrs.field(init=False, default=None)
+    "Why nothing is applied or answered until a snapshot replaces the state; None while all is well."
     installs: int = attrs.field(init=False, default=0)
     "Snapshots that were installed over what was applied, since the start."
+    given: Index = attrs.field(init=False, default=Index(0))
+    "The last entry taken from the queue: what lies between `applied` and this is read back from the log."
+    _seed: Seed | None = attrs.field(init=False, default=None)
+    "The snapshot to go on from."
     _queue: deque[Run | SnapshotMeta] = attrs.field(init=False, factory=deque[Run | SnapshotMeta])
     "Bounded by the core: it gives out at most `apply_bytes_max` that is not reported."
     _goals: list[_Goal] = attrs.field(init=False, factory=list[_Goal])
@@ -84,33 +121,70 @@ class Applying:
     async def run(self) -> None:
         """Apply for ever. Raises StateMachineFailed when this node can't."""
         while self.stopped is None:
-            if not self._queue:
+            if self._seed is not None:
+                await self._plant(self._seed)
+            elif self.divergence is None and self.applied < self.given:
+                await self._catch_up()
+            elif self._queue:
+                await self._take(self._queue.popleft())
+            else:
                 self._news = trio.Event()
                 await self._news.wait()
-            item = self._queue.popleft()
-            if isinstance(item, SnapshotMeta):
-                await self._install(item)
-            else:
-                await self._apply(item)
 
-    async def restore(self) -> None:
+    async def _take(self, item: Run | SnapshotMeta) -> None:
+        if isinstance(item, SnapshotMeta):
+            await self._install(item)
+            return
+        self.given = max(self.given, item.last)
+        if self.divergence is None:
+            await self._apply(item)
+        else:
+            # It is in the log: to be read back when there is a right state to apply it to.
+            self.report(Applied(index=item.last))
+
+    async def restore(self) -> bytes | None:
         """Replace the state by the newest snapshot's, or stop applying if it is of newer code.
+
+        Returns the digest of what was read, if it can be compared.
+        """
+        try:
+            restored = await self._read(await self.read_snapshot())
+        except UnknownCommand as error:
+            self._stop(str(error))
+            return None
+        self.replica.adopt(restored)
+        self.given = max(self.given, self.applied)
+        return restored.digest()
+
+    async def _read(self, content: Iterable[bytes]) -> Restored:
+        """What a snapshot holds.
 
         A million elements take seconds, so they are read beside the loop, into a machine of their own.
         """
-        try:
-            restored = self.replica.begin_restore(await self.read_snapshot())
-        except UnknownCommand as error:
-            self._stop(str(error))
-            return
+        restored = self.replica.begin_restore(content)
         if restored.beside:
             await self.beside(restored.read)
         else:
             restored.read()
-        self.replica.adopt(restored)
+        return restored
+
+    def diverge(self, why: str) -> None:
+        """The state is wrong: apply nothing and answer nothing from it, until a snapshot takes its place."""
+        self.divergence = why
+        self._end_goals(Diverged(why))
+
+    async def reseed(self, seed: Seed) -> bool:
+        """Go on from `seed`, if its digest is right and there is no later snapshot: whether that was done."""
+        assert self._seed is None
+        self._seed = seed
+        self._news.set()
+        await seed.done.wait()
+        return seed.planted
 
     async def wait_applied(self, index: Index) -> None:
-        """Wait until the entry at `index` is in the state."""
+        """Wait until the entry at `index` is in the state. Raises Diverged, and NodeClosed at the end."""
+        if self.divergence is not None:
+            raise Diverged(self.divergence)
         if self.applied >= index:
             await trio.lowlevel.checkpoint()
             return
@@ -128,9 +202,12 @@ class Applying:
     def close(self, why: str) -> None:
         """Apply nothing more, and end every wait for an index."""
         self.stopped = self.stopped or why
+        self._end_goals(NodeClosed(why))
+
+    def _end_goals(self, error: DidNotHappen) -> None:
         for goal in self._goals:
             if goal.task is not None:
-                trio.lowlevel.reschedule(goal.task, outcome.Error(NodeClosed(why)))
+                trio.lowlevel.reschedule(goal.task, outcome.Error(error))
                 goal.task = None
         self._goals.clear()
 
@@ -139,7 +216,7 @@ class Applying:
         if run.last <= self.applied:
             return  # installing read a newer snapshot than the one it was told of, which contains this
         assert run.first == self.applied + 1, "committed entries come in order, each once"
-        while self.applied < run.last:
+        while self.applied < run.last and self.divergence is None:
             start = Index(self.applied + 1)
             part = run.cut(start, Index(min(start + SLICE_ENTRIES_MAX - 1, run.last)))
             part = self.replica.until_cut(part)
@@ -164,9 +241,40 @@ class Applying:
         if snapshot.index <= self.applied:
             return  # a newer one was installed meanwhile
         await self.restore()
-        if self.stopped is not None:
-            return
+        if self.stopped is None:
+            self._go_on()
+
+    async def _plant(self, seed: Seed) -> None:
+        """Replace the state by a majority's, durably, unless it is not what was promised."""
+        self._seed = None
+        try:
+            restored = await self._read(seed.content)
+            if restored.digest() != seed.digest:
+                raise StateMachineFailed("its digest is not that of a majority's states")
+            adopt = partial(self.replica.adopt, restored)
+            seed.planted = await self.put_in_place(seed.index, adopt)
+        except (UnknownCommand, StateMachineFailed, StateUnwritable) as error:
+            logger.warning(
+                "%s: a snapshot at index %s to go on from is refused: %s",
+                self.id,
+                seed.index,
+                error,
+            )
+        if seed.planted:
+            self._go_on()
+        seed.done.set()
+
+    async def _catch_up(self) -> None:
+        """Apply again some of what lies between the state and what was taken from the queue."""
+        for run in await self.read_log(Index(self.applied + 1), CATCH_UP_BYTES_MAX):
+            if run.first <= self.given and self.divergence is None:
+                await self._apply(run.cut(run.first, min(run.last, self.given)))
+
+    def _go_on(self) -> None:
+        """From another state: answer from its session table."""
         self.installs += 1
+        diverged, self.divergence = self.divergence is not None, None
+        self.replaced(self.applied, diverged)
         for call in self.waiters:
             reply = self.replica.stored_reply(call.session, call.number)
             if reply is not None:

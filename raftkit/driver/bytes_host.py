@@ -36,6 +36,7 @@ class BytesHost(Host):
     """Holds a `BytesStateMachine`."""
 
     kind = "bytes"
+    alike = False  # nothing is known of how it writes
     newest = 1
 
     def __init__(self, machine: BytesStateMachine) -> None:

@@ -86,7 +86,8 @@ class Clocking:
     def _due(self, raft: Raft) -> tuple[int, float] | None:
         """The deadline to be served next, and in how many seconds it comes; None if there is none."""
         elapsed_ns = raft.elapsed_at(self.monotonic_ns())
-        if elapsed_ns is None or self.applying.stopped is not None:
+        applying = self.applying
+        if elapsed_ns is None or applying.stopped is not None or applying.divergence is not None:
             return None
         if raft.term != self._term:
             self._term, self._served, self._asked, self._entry = raft.term, None, None, Index(0)

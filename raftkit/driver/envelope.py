@@ -6,7 +6,7 @@ whole. Whether the bytes are those that were written, storage knows by its check
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from raftkit import encoding
 from raftkit.encoding import MalformedError
@@ -30,10 +30,13 @@ def item(plain: object) -> bytes:
 
 
 class Reader:
-    """Frames out of chunks, wherever those were cut."""
+    """Frames out of chunks, wherever those were cut. `tell` is given all bytes in order, as they are read."""
 
-    def __init__(self, chunks: Iterable[bytes]) -> None:
+    def __init__(
+        self, chunks: Iterable[bytes], tell: Callable[[bytes], object] = lambda _: None
+    ) -> None:
         self._chunks = iter(chunks)
+        self._tell = tell
         self._buffer = bytearray()
 
     def frames(self) -> Iterator[bytes]:
@@ -58,4 +61,5 @@ class Reader:
             self._buffer += chunk
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
+        self._tell(data)
         return data

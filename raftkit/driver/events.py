@@ -23,6 +23,8 @@ __all__ = [
     "RecordingStopped",
     "SlowCommand",
     "SnapshotFailed",
+    "StateDiverged",
+    "StateHealed",
     "VersionRaised",
 ]
 
@@ -73,6 +75,26 @@ class VersionRaised:
 
 
 @attrs.frozen(kw_only=True)
+class StateDiverged:
+    """Nodes that applied the same log had different states. A machine is not deterministic, or memory bad."""
+
+    index: Index
+    "Behind which the states were compared. They may differ since any entry after the cut before."
+    members: tuple[NodeId, ...]
+    "Who is wrong, sorted; those who differ, where that can't be told."
+    decided: bool
+    "Whether a majority of all voters has the right state: then the others fetch it. Else nothing is done."
+
+
+@attrs.frozen(kw_only=True)
+class StateHealed:
+    """This node's state was wrong, and is a majority's now."""
+
+    index: Index
+    "Of the snapshot from which it goes on."
+
+
+@attrs.frozen(kw_only=True)
 class RecordingStopped:
     """What enters the core is recorded no more: the file is full, or the disk refuses. The node goes on."""
 
@@ -87,6 +109,8 @@ NodeEvent = (
     | SlowCommand
     | SnapshotFailed
     | SnapshotTaken
+    | StateDiverged
+    | StateHealed
     | VersionRaised
 )
 "What a node's listeners hear: the core's events, and the driver's own."

@@ -74,13 +74,15 @@ class Statistics:
 
 
 def status(server: Server) -> str:
-    """One word, or two: closed, barred, stopped applying, unborn, starting, or the role."""
+    """One word, or two: closed, barred, stopped applying, divergent, unborn, starting, or the role."""
     if server.closed is not None:
         return "closed"
     if server.barred is not None:
         return "barred"
     if server.applying.stopped is not None:
         return "stopped applying"
+    if server.applying.divergence is not None:
+        return "divergent"
     if server.raft is not None:
         return server.raft.role
     return "unborn" if server.storage.record.founding is None else "starting"
@@ -129,6 +131,9 @@ def explain(server: Server) -> str:
         words.append(f"neither votes nor acknowledges: {server.barred}")
     if server.applying.stopped is not None:
         words.append(server.applying.stopped)
+    if server.applying.divergence is not None:
+        words.append(server.applying.divergence)
+    words += server.comparing.explain()
     if server.snapshotting.failure is not None:
         words.append(
             f"no snapshot since index {server.snapshotting.index}: {server.snapshotting.failure}"

@@ -28,6 +28,9 @@ class Host(ABC):
     newest: int
     "The newest version that the machine's code knows."
 
+    alike: bool
+    "Whether equal states are written as equal bytes at every node."
+
     machine: Any
     "The user's object."
 

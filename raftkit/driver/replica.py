@@ -9,8 +9,8 @@ is half restored. Format: `docs/command-format.md`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from hashlib import blake2b
-from typing import Any, Generic, TypeVar, overload
+from hashlib import sha256
+from typing import Any, Generic, Protocol, TypeVar, overload
 
 import attrs
 
@@ -35,11 +35,10 @@ from raftkit.membership import Configuration, Settings
 from raftkit.model import Index, Kind, Run, Term
 from raftkit.statemachine import BytesStateMachine, Query, StateMachine
 
-__all__ = ["Capture", "Outcome", "Replica", "UnknownCommand"]
+__all__ = ["SNAPSHOT_FORMAT", "Capture", "Outcome", "Replica", "Restored", "UnknownCommand"]
 
-_FORMAT = 2
+SNAPSHOT_FORMAT = 2
 "Of the snapshots written and read here. 1, before any release, had no count since the last cut."
-DIGEST_BYTES = 32
 AnyMachine = TypeVar("AnyMachine", bound=StateMachine | BytesStateMachine)
 R = TypeVar("R")
 
@@ -53,6 +52,16 @@ class UnknownCommand(RaftError):
         "What could not be applied. Everything before it was."
         self.outcomes = outcomes
         "Of the entries that the same call applied before it."
+
+
+class _Hasher(Protocol):
+    """As `hashlib` makes them."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+    def digest(self) -> bytes: ...
+
+    def copy(self) -> _Hasher: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -77,11 +86,30 @@ class Capture:
     "The session table, an item each."
     machine: Callable[[], Iterator[bytes]]
     "Writes the machine's part."
+    version: int
+    "Of the machine in force."
+    own_digest: bytes | None
+    "The machine's own, if it has one: then that stands for its part."
+    comparable: bool
+    "Whether equal states have equal digests at every node: so of a `StateMachine`, and with an own digest."
 
     def __iter__(self) -> Iterator[bytes]:
         """The bytes of the snapshot, in pieces of any size. Raises StateUnwritable."""
         yield from self.front()
         yield from self.machine()
+
+    def digesting(self, hasher: _Hasher) -> Iterator[bytes]:
+        """The same, and `hasher` takes in what is equal where the states are."""
+        for chunk in self.front():
+            hasher.update(chunk)
+            yield chunk
+        if self.own_digest is not None:
+            hasher.update(self.own_digest)
+            yield from self.machine()
+            return
+        for chunk in self.machine():
+            hasher.update(chunk)
+            yield chunk
 
     def front(self) -> Iterator[bytes]:
         """What stands before the machine's own part."""
@@ -326,10 +354,11 @@ class Replica(Generic[AnyMachine]):
 
         Raises StateUnwritable already here where the machine is written at once.
         """
+        own = self._host.digest()
         configuration = None if self.configuration is None else self.configuration.encode()
         header = [
             "raftkit",
-            _FORMAT,
+            SNAPSHOT_FORMAT,
             self._host.kind,
             self.version,
             [self.applied, self.applied_term, self.time_ns, self.elapsed_ns],
@@ -346,6 +375,9 @@ class Replica(Generic[AnyMachine]):
             header=item(header) + END,
             sessions=self._sessions.capture(),
             machine=self._host.capture(self.applied),
+            version=self.version,
+            own_digest=own,
+            comparable=self._host.alike or own is not None,
         )
 
     def snapshot(self) -> Iterator[bytes]:
@@ -367,7 +399,8 @@ class Replica(Generic[AnyMachine]):
 
         Changes nothing here: `Restored.read` reads that part, `adopt` takes it over. Raises as `restore`.
         """
-        reader = Reader(chunks)
+        hasher = sha256()
+        reader = Reader(chunks, hasher.update)
         try:
             header = _Header.read(list(reader.items()))
             if header.version > self.newest_version:
@@ -385,7 +418,14 @@ class Replica(Generic[AnyMachine]):
             sessions = Sessions.restored(reader.items())
         except MalformedError as error:
             raise StateMachineFailed(f"the snapshot can't be restored: {error}") from error
-        return Restored(header=header, sessions=sessions, host=fresh, rest=reader)
+        return Restored(
+            header=header,
+            sessions=sessions,
+            host=fresh,
+            rest=reader,
+            front=hasher.copy(),
+            whole=hasher,
+        )
 
     def adopt(self, restored: Restored) -> None:
         """Become what was read."""
@@ -403,10 +443,10 @@ class Replica(Generic[AnyMachine]):
         """32 bytes that are equal where states are: over the snapshot, or over what the machine's own digest
         stands for. Raises StateUnwritable.
         """
-        hasher = blake2b(digest_size=DIGEST_BYTES)
-        capture, own = self.capture(), self._host.digest()
-        for chunk in capture if own is None else (*capture.front(), own):
+        hasher, capture = sha256(), self.capture()
+        for chunk in capture if capture.own_digest is None else capture.front():
             hasher.update(chunk)
+        hasher.update(capture.own_digest or b"")
         return hasher.digest()
 
 
@@ -443,19 +483,19 @@ class _Header:
     @classmethod
     def read(cls, items: list[object]) -> _Header:
         match items:
-            case [["raftkit", int() as form, *_]] if form > _FORMAT:  # pyright: ignore[reportUnknownVariableType]
+            case [["raftkit", int() as form, *_]] if form > SNAPSHOT_FORMAT:  # pyright: ignore[reportUnknownVariableType]
                 raise UnknownCommand(
-                    0, f"a snapshot of format {form}, this code knows {_FORMAT}", []
+                    0, f"a snapshot of format {form}, this code knows {SNAPSHOT_FORMAT}", []
                 )
-            case [["raftkit", int() as form, *_]] if form < _FORMAT:  # pyright: ignore[reportUnknownVariableType]
+            case [["raftkit", int() as form, *_]] if form < SNAPSHOT_FORMAT:  # pyright: ignore[reportUnknownVariableType]
                 raise MalformedError(
-                    f"it is of format {form}, from before the first release, and this code reads {_FORMAT}: "
-                    "begin with empty directories"
+                    f"it is of format {form}, from before the first release, and this code reads "
+                    f"{SNAPSHOT_FORMAT}: begin with empty directories"
                 )
             case [
                 [
                     "raftkit",
-                    2,  # _FORMAT
+                    2,  # SNAPSHOT_FORMAT
                     str() as kind,
                     int() as version,
                     [int() as index, int() as term, int() as time_ns, int() as elapsed_ns],
@@ -490,6 +530,10 @@ class Restored:
     "With a fresh machine, that nobody else has."
     rest: Reader
     "The machine's part, not read yet."
+    front: _Hasher
+    "Of what stands before that."
+    whole: _Hasher
+    "Of all that was read."
 
     @property
     def beside(self) -> bool:
@@ -503,6 +547,15 @@ class Restored:
             self.rest.close()
         except MalformedError as error:
             raise StateMachineFailed(f"the snapshot can't be restored: {error}") from error
+
+    def digest(self) -> bytes | None:
+        """After `read`: what `Capture.digesting` would find; None if that could not be compared."""
+        own = self.host.digest()
+        if own is None:
+            return self.whole.digest() if self.host.alike else None
+        hasher = self.front.copy()
+        hasher.update(own)
+        return hasher.digest()
 
 
 def _parts(run: Run) -> Iterator[tuple[Kind, Run]]:

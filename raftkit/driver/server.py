@@ -20,6 +20,7 @@ from raftkit.core import Raft
 from raftkit.driver.applying import Applying
 from raftkit.driver.calling import Calling
 from raftkit.driver.clocking import Clocking
+from raftkit.driver.comparing import Comparing
 from raftkit.driver.events import Events, RecordingStopped
 from raftkit.driver.explaining import explain
 from raftkit.driver.forwarding import Forwarding
@@ -33,7 +34,7 @@ from raftkit.driver.reading import Reading
 from raftkit.driver.recording import Recorder
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
-from raftkit.driver.snapshotting import Snapshotting
+from raftkit.driver.snapshotting import Snapshotting, digest_of
 from raftkit.driver.storing import Storing
 from raftkit.driver.upgrading import Upgrading
 from raftkit.driver.waiters import Waiters
@@ -45,8 +46,12 @@ from raftkit.driver_messages import (
     ForwardRefused,
     FoundingRecord,
     Hello,
+    SnapshotPart,
+    SnapshotWanted,
+    StateDigest,
+    StateDigests,
 )
-from raftkit.errors import NodeClosed, StorageError
+from raftkit.errors import Diverged, NodeClosed, StorageError
 from raftkit.leadership import NotHandedOver, SteppedDown
 from raftkit.messages import (
     Answer,
@@ -74,7 +79,7 @@ from raftkit.messages import (
     SnapshotTaken,
     Unfit,
 )
-from raftkit.model import Identity, NodeId
+from raftkit.model import Identity, Index, NodeId
 from raftkit.storage import Storage, Writer
 from raftkit.transports import LossyTransport
 
@@ -109,6 +114,7 @@ class Server:
     clocking: Clocking = attrs.field(init=False)
     upgrading: Upgrading = attrs.field(init=False)
     leading: Leading = attrs.field(init=False)
+    comparing: Comparing = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
     events: Events = attrs.field(init=False, factory=Events)
@@ -138,6 +144,7 @@ class Server:
             storing=self.storing,
             report=self._on_snapshot,
             publish=self.events.publish,
+            compare=self._on_cut,
         )
         self.founding = Founding(
             identity=record.identity,
@@ -180,6 +187,9 @@ class Server:
                 publish=self.events.publish,
             ),
             cut=self.snapshotting.cut,
+            read_log=self.storing.read_log,
+            put_in_place=self.snapshotting.put_in_place,
+            replaced=self._on_replaced,
         )
         self.calling = Calling(
             replica=self.replica,
@@ -214,6 +224,17 @@ class Server:
             new_ticket=self._new_ticket,
             put=self._put,
         )
+        self.comparing = Comparing(
+            identity=record.identity,
+            raft=lambda: self._living.raft,
+            applying=self.applying,
+            snapshotting=self.snapshotting,
+            storing=self.storing,
+            send=self.links.send,
+            tell_core=self._put,
+            publish=self.events.publish,
+            fail_reads=self.reading.fail_all,
+        )
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
 
@@ -221,6 +242,12 @@ class Server:
     def raft(self) -> Raft | None:
         """The core, to be read; None while unborn."""
         return self._loop.raft if self._loop is not None else None
+
+    @property
+    def _living(self) -> Loop:
+        """The loop, for what runs only when there is one."""
+        assert self._loop is not None
+        return self._loop
 
     @property
     def leader(self) -> NodeId | None:
@@ -244,6 +271,7 @@ class Server:
         why = self.closed or self.applying.stopped
         if why is not None:
             raise NodeClosed(why)
+        self.refuse_divergent()
         confirmed = await self.reading.wait_confirmed(lease=lease)
         await self.applying.wait_applied(confirmed.index)
         expires_ns = confirmed.expires_ns
@@ -262,6 +290,16 @@ class Server:
         if complete_ns is None:
             return None
         return max(0, self.plan.clock.monotonic_ns() - complete_ns) / 1e9
+
+    def ask(self, question: Any) -> Any:
+        """The answer of the replica as it is. Raises Diverged, and what `Replica.query` does."""
+        self.refuse_divergent()
+        return self.replica.query(question)
+
+    def refuse_divergent(self) -> None:
+        """Raise Diverged while this node's state is not to be shown to anybody."""
+        if self.applying.divergence is not None:
+            raise Diverged(self.applying.divergence)
 
     # ── its life ─────────────────────────────────────────────────────────────────────────────────
 
@@ -302,6 +340,8 @@ class Server:
             nursery.start_soon(self.applying.run)
             nursery.start_soon(self.snapshotting.run)
             nursery.start_soon(self.upgrading.run)
+            nursery.start_soon(self.comparing.run)
+            nursery.start_soon(self.comparing.serve)
             nursery.start_soon(self._remember)
             nursery.start_soon(self._watch_clusters)
             told = self.links.greeting.remembered().get(self.storage.record.identity)
@@ -368,10 +408,14 @@ class Server:
             paranoid=plan.paranoid,
             **plan.limits,
         )
+        self.comparing.part_bytes = config.snapshot_chunk_bytes
         self.replica.cluster = record.scope.cluster
         if found.snapshot is not None:
-            await self.applying.restore()
+            digest = await self.applying.restore()
             self.snapshotting.note(found.snapshot.index)
+            if digest is not None:
+                own = digest_of(found.snapshot, self.replica.version, digest)
+                self.comparing.recall(found.snapshot, own)
         duties = Duties(
             collect=self._collect,
             deadline=self._deadline,
@@ -471,7 +515,13 @@ class Server:
             proposal = self.forwarding.on_message(sender, body, self._loop.raft)
             if proposal is not None:
                 self._loop.put(proposal)
-        elif not isinstance(body, DriverMessage):
+        elif isinstance(body, StateDigests):
+            self.comparing.on_digests(sender, body)
+        elif isinstance(body, SnapshotWanted):
+            self.comparing.on_wanted(sender, body)
+        elif isinstance(body, SnapshotPart):
+            self.comparing.on_part(sender, body)
+        elif not isinstance(body, Hello):
             self.links.greeting.note_message(sender, body)
             self._loop.put(Receive(sender=sender, message=body))
 
@@ -486,6 +536,8 @@ class Server:
     def _on_hello(self, hello: Hello) -> None:
         self._compare_memory(hello)
         self.upgrading.on_hello()
+        if self._loop is not None:
+            self.comparing.tell()
 
     def _compare_memory(self, hello: Hello) -> None:
         """Whether a peer remembers more of this node than its disk does."""
@@ -557,6 +609,7 @@ class Server:
         """Write the state as it is now to a durable file, and let the log before it go."""
         if self.closed is not None:
             raise NodeClosed(self.closed)
+        self.refuse_divergent()
         try:
             return await self.snapshotting.take()
         except StorageError as error:
@@ -578,6 +631,12 @@ class Server:
     def _on_snapshot(self, taken: SnapshotTaken) -> None:
         self._put(taken)
         self.events.publish(taken)
+
+    def _on_cut(self, snapshot: SnapshotMeta, digest: StateDigest) -> None:
+        self.comparing.on_own(snapshot, digest)
+
+    def _on_replaced(self, index: Index, diverged: bool) -> None:
+        self.comparing.on_replaced(index, diverged)
 
     def _on_recording_stopped(self, why: str) -> None:
         logger.warning("%s: nothing is recorded any more: %s", self.plan.id, why)

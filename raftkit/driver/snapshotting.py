@@ -10,19 +10,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from hashlib import sha256
 from typing import Any
 
 import attrs
 import trio
 
 from raftkit.driver.events import SnapshotFailed
-from raftkit.driver.replica import Capture, Replica
+from raftkit.driver.replica import SNAPSHOT_FORMAT, Capture, Replica
 from raftkit.driver.storing import Storing
+from raftkit.driver_messages import StateDigest
 from raftkit.errors import StateUnwritable
 from raftkit.messages import SnapshotMeta, SnapshotTaken
 from raftkit.model import Index
 
-__all__ = ["Snapshotting"]
+__all__ = ["Snapshotting", "digest_of"]
 
 logger = logging.getLogger("raftkit")
 
@@ -39,6 +41,8 @@ class Snapshotting:
     "How the core hears that the log before one may go."
     publish: Callable[[SnapshotFailed], None]
     "How others hear that a cut was skipped."
+    compare: Callable[[SnapshotMeta, StateDigest], None]
+    "Called with those that the log says are due, where their digest means something to other nodes."
     index: Index = attrs.field(init=False, default=Index(0))
     "Of the newest snapshot in storage, own or a leader's; 0 before any."
     failure: StateUnwritable | None = attrs.field(init=False, default=None)
@@ -68,7 +72,7 @@ class Snapshotting:
         """Write what is captured at cuts, for ever. Raises StorageError, finally."""
         async for capture in self._captured[1]:
             try:
-                await self._write(capture)
+                await self._write(capture, compare=True)
             except StateUnwritable as error:
                 self._skip(error)
             finally:
@@ -81,10 +85,22 @@ class Snapshotting:
         """
         async with self._turn:
             try:
-                return await self._write(self.replica.capture())
+                return await self._write(self.replica.capture(), compare=False)
             except StateUnwritable as error:
                 self.failure = error
                 raise
+
+    async def put_in_place(self, index: Index, restore: Callable[[], object]) -> bool:
+        """Have `restore` replace the replica's state by the one at `index`, and keep that in a durable file.
+
+        False, and nothing is done, if there is a snapshot of a later state: the log may not reach back.
+        """
+        async with self._turn:
+            if index < self.index:
+                return False
+            restore()
+            await self._write(self.replica.capture(), compare=True)
+            return True
 
     def note(self, index: Index) -> None:
         """There is a snapshot at `index`: taken here, found on opening, or a leader's."""
@@ -99,8 +115,22 @@ class Snapshotting:
         )
         self.publish(SnapshotFailed(index=Index(error.index), where=error.where, why=error.why))
 
-    async def _write(self, capture: Capture) -> SnapshotMeta:
-        taken = await self.storing.take_snapshot(capture)
+    async def _write(self, capture: Capture, *, compare: bool) -> SnapshotMeta:
+        hasher = sha256()
+        taken = await self.storing.take_snapshot(capture, capture.digesting(hasher))
         self.note(taken.index)
         self.report(SnapshotTaken(snapshot=taken))
+        if compare and capture.comparable:
+            self.compare(taken, digest_of(taken, capture.version, hasher.digest()))
         return taken
+
+
+def digest_of(snapshot: SnapshotMeta, version: int, digest: bytes) -> StateDigest:
+    """What this node tells of its state at a snapshot."""
+    return StateDigest(
+        index=snapshot.index,
+        format=SNAPSHOT_FORMAT,
+        version=version,
+        size=snapshot.size,
+        digest=digest,
+    )

@@ -6,7 +6,7 @@ snapshot of this node's own, which is long in writing: followers are served mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Protocol, TypeVar, final
@@ -25,7 +25,7 @@ from raftkit.messages import (
     SnapshotMeta,
     SnapshotRead,
 )
-from raftkit.model import Identity
+from raftkit.model import Identity, Index, Run
 from raftkit.storage import InlineWriter, Storage, Writer, open_writer
 
 __all__ = ["InLoop", "InThreads", "StorageCalls", "Storing"]
@@ -97,18 +97,26 @@ class Storing:
         """Read back what the core asks for."""
         match wanted:
             case Fetch(first=first, bytes_max=bytes_max):
-                runs = await self._call(partial(self.storage.read, first, bytes_max))
-                return Fetched(fetch=wanted, runs=runs)
+                return Fetched(fetch=wanted, runs=await self.read_log(first, bytes_max))
             case ReadSnapshot(snapshot=snapshot, offset=offset, bytes_max=bytes_max):
-                read = partial(self.storage.read_snapshot, snapshot, offset, bytes_max)
-                return SnapshotRead(request=wanted, data=await self._call(read))
+                data = await self.read_part(snapshot, offset, bytes_max)
+                return SnapshotRead(request=wanted, data=data)
 
     async def read_snapshot(self) -> list[bytes]:
         """The newest snapshot's content. Raises LogCorrupt if it is not what was written."""
         return await self._call(lambda: list(self.storage.open_snapshot()))
 
-    async def take_snapshot(self, capture: Capture) -> SnapshotMeta:
-        """Encode a captured state and write it to a durable file. One at a time, but beside all others.
+    async def read_log(self, first: Index, bytes_max: int) -> tuple[Run, ...]:
+        """Entries from `first` on, as many as fit, at least one; they may be uncommitted ones."""
+        return await self._call(partial(self.storage.read, first, bytes_max))
+
+    async def read_part(self, snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
+        """A part of that snapshot; None if it is gone."""
+        return await self._call(partial(self.storage.read_snapshot, snapshot, offset, bytes_max))
+
+    async def take_snapshot(self, capture: Capture, content: Iterable[bytes]) -> SnapshotMeta:
+        """Write a captured state, whose bytes `content` yields, to a durable file. One at a time, but beside
+        all others.
 
         Raises NoQuorum if nothing was applied: there is nothing to write.
         """
@@ -122,7 +130,7 @@ class Storing:
             configuration_index=capture.configuration_index,
             time_ns=capture.time_ns,
             elapsed_ns=capture.elapsed_ns,
-            content=capture,
+            content=content,
         )
         return await self.calls.run(take)
 

@@ -56,6 +56,7 @@ class TypedHost(Host):
     """Holds a `StateMachine`."""
 
     kind = "fields"
+    alike = True
 
     def __init__(self, machine: StateMachine, version: int, *, paranoid: bool) -> None:
         """`paranoid` looks after each command whether small fields still hold what they are annotated to.

@@ -56,5 +56,8 @@ class BytesStateMachine(ABC):
         return None
 
     def digest(self) -> bytes | None:
-        """A hash that is equal where the states are. None: the bytes of `snapshot` are compared."""
+        """A hash that is equal where the states are: nodes compare it wherever the log has a snapshot cut.
+
+        None: they don't, and only the testing kit compares, the bytes of `snapshot`.
+        """
         return None

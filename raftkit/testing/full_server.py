@@ -16,7 +16,14 @@ from typing import Any, TypeVar, final
 import attrs
 import trio
 
-from raftkit.driver import Replica, Server, make_plan, open_server
+from raftkit.driver import (
+    Replica,
+    Server,
+    StateDiverged,
+    StateHealed,
+    make_plan,
+    open_server,
+)
 from raftkit.driver.loop import Clock
 from raftkit.driver.planning import Plan
 from raftkit.errors import LogCorrupt, StorageError
@@ -163,6 +170,11 @@ class FullServer:
                 case SnapshotInstalled():
                     self.witness.installed += 1
                     self.story.tell(f"{self.id} installs a snapshot at {event.index}")
+                case StateDiverged():
+                    self.witness.diverged(self.id, event)
+                case StateHealed():
+                    self.witness.healed += 1
+                    self.story.tell(f"{self.id} is healed at {event.index}")
                 case _:
                     pass
         await trio.sleep_forever()

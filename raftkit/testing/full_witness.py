@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import attrs
 
+from raftkit.driver import StateDiverged
 from raftkit.messages import LeaderElected, SnapshotMeta
 from raftkit.model import Index, NodeId, Term
 from raftkit.testing.full_stage import Story
@@ -20,6 +21,8 @@ class Witness:
     """Hears the events of every server."""
 
     story: Story
+    planted: bool = False
+    "Whether a machine is wrong on purpose: then states may differ, and it must be found."
     leaders: dict[Term, NodeId] = attrs.field(init=False, factory=dict[Term, NodeId])
     "Who led each term that had a leader."
     snapshots: dict[Index, tuple[SnapshotMeta, NodeId]] = attrs.field(
@@ -30,8 +33,19 @@ class Witness:
     "Snapshots of nodes' own machines."
     compared: int = attrs.field(init=False, default=0)
     "Of these, such as another node had taken at the same index."
+    found: int = attrs.field(init=False, default=0)
+    "How often a node said that another, or itself, is wrong."
+    healed: int = attrs.field(init=False, default=0)
+    "Wrong states that were replaced."
     installed: int = attrs.field(init=False, default=0)
     "Snapshots that a leader sent."
+
+    def diverged(self, who: NodeId, event: StateDiverged) -> None:
+        """S23: nobody's state is found to differ, unless a machine is wrong on purpose."""
+        self.found += event.decided
+        self.story.tell(f"{who} finds that {event.members} differ at {event.index}")
+        if not self.planted:
+            fail("S23 StatesEqual", f"{who} says {event}")
 
     def elected(self, who: NodeId, event: LeaderElected) -> None:
         """S1: a term has one leader, whoever says so."""
@@ -50,5 +64,5 @@ class Witness:
         known, other = self.snapshots.setdefault(snapshot.index, (snapshot, who))
         self.story.tell(f"{who} takes a snapshot at {snapshot.index}, {snapshot.size} bytes")
         self.compared += other != who
-        if known != snapshot:
+        if known != snapshot and not self.planted:
             fail("S23 SnapshotsEqual", f"{who} took {snapshot}, but {other} {known}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import attrs
 import pytest
@@ -49,7 +49,18 @@ class Life:
                 id="a", limit_seconds=9.0, name=replica.name_of, publish=lambda _: None
             ),
             cut=lambda: None,
+            read_log=_nothing,
+            put_in_place=_nowhere,
+            replaced=lambda _index, _diverged: None,
         )
+
+
+async def _nothing(_first: Index, _bytes_max: int) -> tuple[Run, ...]:
+    return ()
+
+
+async def _nowhere(_index: Index, _restore: Callable[[], object]) -> bool:
+    return False
 
 
 def meta(index: int, of: Configuration) -> SnapshotMeta:

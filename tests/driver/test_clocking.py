@@ -149,6 +149,7 @@ class Applier:
 
     replica: Replica[Egg] = attrs.field(factory=lambda: Replica(Egg))
     stopped: str | None = None
+    divergence: str | None = None
 
     @property
     def applied(self) -> Index:

@@ -18,6 +18,7 @@ async def test_an_own_snapshot_that_a_leaders_overtook_is_not_the_newest() -> No
         storing=storing,
         report=lambda _: None,
         publish=lambda _: None,
+        compare=lambda _snapshot, _digest: None,
     )
     snapshotting.note(Index(9))
     snapshotting.note(Index(4))

@@ -12,6 +12,8 @@ __all__ = ["DRIVER_MUTANTS"]
 _CANCELLATION = "tests/node/test_cancellation.py"
 _CLOCKING = "tests/driver/test_clocking.py"
 _CUTTING = "tests/driver/test_cutting.py"
+_DIGESTS = "tests/driver/test_digests.py"
+_DIVERGENCE = "tests/node/test_divergence.py"
 _EXECUTE = "tests/node/test_execute_and_read.py"
 _FAILOVER = "tests/node/test_failover.py"
 _FORWARDING = "tests/driver/test_forwarding.py"
@@ -366,6 +368,122 @@ DRIVER_MUTANTS = (
         "    if (told.term, told.index) > (term, last_index):",
         "    if told.index > last_index:",
         _FOUNDING_RULES,
+    ),
+    # ── digests ──
+    _mistake(
+        "majority-of-those-who-spoke",
+        "a state is right by a majority of all voters",
+        "digests.py",
+        "if won(configuration, it)), None)",
+        "if 2 * len(it) > len(alike)), None)",
+        _DIGESTS,
+    ),
+    _mistake(
+        "one-voter-is-right-by-itself",
+        "of two that differ nobody can tell which is wrong",
+        "digests.py",
+        "len(best) >= RIGHT_MIN",
+        "len(best) >= 1",
+        _DIGESTS,
+    ),
+    _mistake(
+        "versions-are-compared",
+        "only digests of one format and version are compared",
+        "digests.py",
+        "found.setdefault((it.format, it.version), {})",
+        "found.setdefault((it.format, 0), {})",
+        _DIGESTS,
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "strangers-have-digests",
+        "only members are heard, by their incarnation",
+        "digests.py",
+        "            member.id: self._told[member.identity][index]\n"
+        "            for member in configuration.members\n"
+        "            if index in self._told.get(member.identity, ())\n",
+        "            who.id: said[index] for who, said in self._told.items() if index in said\n",
+        _DIGESTS,
+    ),
+    _mistake(
+        "minority-goes-on",
+        "who is wrong by a majority's digests applies and answers nothing",
+        "comparing.py",
+        "            self._diverge(verdict.index)\n",
+        "            pass\n",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "divergent-node-leads-on",
+        "who is wrong is unfit",
+        "comparing.py",
+        "        self.tell_core(Unfit(reason=why))\n",
+        "",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "divergent-for-good",
+        "who was mended is fit again",
+        "comparing.py",
+        "            self.tell_core(Fit())\n",
+        "",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "wrong-state-is-shown",
+        "a divergent node answers no reads",
+        "server.py",
+        "        if self.applying.divergence is not None:\n            raise Diverged",
+        "        if False:\n            raise Diverged",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "divergent-node-applies-on",
+        "a divergent node applies nothing until it is mended",
+        "applying.py",
+        "        if self.divergence is None:\n            await self._apply(item)\n",
+        "        if True:\n            await self._apply(item)\n",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "any-snapshot-is-believed",
+        "a fetched snapshot is believed by the digest of a majority",
+        "applying.py",
+        "            if restored.digest() != seed.digest:\n",
+        "            if False:\n",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "mended-in-memory-only",
+        "what was mended is durable before it is used",
+        "snapshotting.py",
+        "            restore()\n            await self._write(self.replica.capture(), compare=True)\n",
+        "            restore()\n",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "wrong-snapshot-is-not-told-at-the-start",
+        "a node that begins with a snapshot tells its digest",
+        "server.py",
+        "                self.comparing.recall(found.snapshot, own)\n",
+        "                pass\n",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "doubts-stay-silent",
+        "who differs without a majority is named",
+        "comparing.py",
+        "            if differ:\n",
+        "            if False:\n",
+        _DIVERGENCE,
+    ),
+    _mistake(
+        "a-silent-holder-is-asked-for-ever",
+        "a holder that is silent is left for another",
+        "comparing.py",
+        "        for _ in range(TRIES):\n",
+        "        while True:\n",
+        _DIVERGENCE,
     ),
     # ── machine, time, snapshots ──
     _mistake(

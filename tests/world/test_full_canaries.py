@@ -7,7 +7,7 @@ slowly is noticed too.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 from unittest.mock import patch
 
@@ -17,7 +17,7 @@ import trio
 
 from raftkit import command
 from raftkit.driver.applying import Applying
-from raftkit.driver.replica import Replica
+from raftkit.driver.replica import Replica, Restored
 from raftkit.driver.server import Server
 from raftkit.driver.tokens import Token
 from raftkit.model import Index, Run
@@ -93,14 +93,19 @@ def test_a_machine_that_throws_dice_is_noticed() -> None:
 
 @pytest.mark.slow
 def test_a_snapshot_that_forgets_a_list_is_noticed() -> None:
-    original = Replica.restore
+    original = Replica.adopt
 
-    def forgetful(replica: Replica[Any], chunks: Iterable[bytes]) -> None:
-        original(replica, chunks)
+    def forgetful(replica: Replica[Any], restored: Restored) -> None:
+        original(replica, restored)
         replica._host.machine.lists.pop("k", None)
 
-    with patch.object(Replica, "restore", forgetful):
-        assert first_violation() in {"C1 DIVERGED", "C1 LOST", "S23 SnapshotsEqual"}
+    with patch.object(Replica, "adopt", forgetful):
+        assert first_violation() in {
+            "C1 DIVERGED",
+            "C1 LOST",
+            "S23 SnapshotsEqual",
+            "S23 StatesEqual",
+        }
 
 
 @pytest.mark.slow
