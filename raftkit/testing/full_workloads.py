@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from enum import Enum
 from typing import Any, Protocol, final
 
@@ -32,6 +32,7 @@ __all__ = [
     "Registers",
     "RegistersMachine",
     "Workload",
+    "slipping",
 ]
 
 
@@ -209,6 +210,28 @@ def _check_places(history: Iterable[Asked], longest: dict[str, tuple[int, ...]])
             key, value = it.asked
             if longest[key][it.answer - 1 : it.answer] != (value,):
                 fail("C4 AnswerIsItsOwn", f"{it.client} was told {it.answer} for {value} in {key}")
+
+
+def slipping(values: Collection[int]) -> Callable[[], StateMachine]:
+    """Makes lists like `ListsMachine`, but of each of `values` the first replica to append it miscounts once.
+
+    What it counts is in the state and nobody reads it: histories stay right, and digests tell.
+    """
+    waiting = set(values)
+
+    @attrs.define
+    class SlippingMachine(ListsMachine):
+        count: int = 0
+
+        @command
+        def append(self, key: str, value: int) -> int:
+            """How long the list is then."""
+            self.count += 1 + (value in waiting)
+            waiting.discard(value)
+            self.lists[key] = (*self.lists.get(key, ()), value)
+            return len(self.lists[key])
+
+    return SlippingMachine
 
 
 @attrs.define

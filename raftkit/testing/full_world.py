@@ -26,7 +26,7 @@ import trio
 from trio.testing import MockClock
 
 from raftkit.driver.guarding import meaningful
-from raftkit.model import NodeId
+from raftkit.model import Index, NodeId
 from raftkit.node import Node
 from raftkit.testing.append_lists import Outcome
 from raftkit.testing.full_clients import Client
@@ -86,6 +86,10 @@ class FullReport:
     "Of these, such as another had taken at the same index."
     installed: int
     "Snapshots that travelled."
+    diverged: int
+    "How often a node found its own state wrong, or another's."
+    healed: int
+    "Wrong states that were replaced."
     refused: int
     "Directories refused as corrupt."
     faults: dict[str, int]
@@ -102,17 +106,22 @@ class FullWorld:
         workload: Workload | None = None,
         nodes: int = 3,
         seconds: float = 10.0,
+        slips: bool = False,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         """`nodes` from 1 to 7; a storm of so many virtual `seconds`; `trace` is told all that happens.
 
         `workload` says what the machine is, what clients ask of it, and what must hold of the answers.
+        `slips` says that its state may become wrong on a node, now and then: then snapshots are cut often, no
+        directory is harmed, all servers see the calm, and there such a state must be found and mended.
         """
         self.seed = seed
         self.rng = random.Random(f"raftkit full world {seed}")
         self.swarm = FullSwarm.draw(self.rng)
+        if slips:
+            self.swarm = self.swarm.with_digests()
         self.story = Story(trace)
-        self.witness = Witness(self.story)
+        self.witness = Witness(self.story, slips)
         self.workload = AppendLists() if workload is None else workload
         self.network = FullNetwork(seed=self.rng.getrandbits(64), story=self.story)
         self.history: list[Asked] = []
@@ -169,6 +178,8 @@ class FullWorld:
                 await self._elects(majority)
                 await self._answers(callers)
             await self._settles(majority)
+            if self.witness.planted:
+                await self._mends(majority)
             await self._agrees(majority)
             nursery.cancel_scope.cancel()
         self.workload.check(self.history)
@@ -222,7 +233,8 @@ class FullWorld:
     def _some_majority(self) -> list[FullServer]:
         """A majority whose directories are whole; or more."""
         whole = [it for it in self.servers if it.harmed is None]
-        count = self.rng.randint(len(self.servers) // 2 + 1, len(whole))
+        least = len(self.servers) if self.witness.planted else len(self.servers) // 2 + 1
+        count = self.rng.randint(least, len(whole))
         chosen = self.rng.sample(whole, count)
         return [it for it in self.servers if it in chosen]
 
@@ -278,6 +290,16 @@ class FullWorld:
             return
         fail("L2 Progress", f"not in {SETTLE_SECONDS} s of calm: {_words(majority)}")
 
+    async def _mends(self, servers: list[FullServer]) -> None:
+        """F17: at the next cuts, whoever is wrong is found, and soon has the right state."""
+        auditor = self.clients[-1]
+        with trio.move_on_after(SETTLE_SECONDS):
+            while len(_states(servers)) > 1:
+                await auditor.write_at(self._node_of(servers))
+                await trio.sleep(0.5)
+            return
+        fail("F17 Mended", f"not in {SETTLE_SECONDS} s: {_words(servers)}")
+
     async def _agrees(self, majority: list[FullServer]) -> None:
         """L2: all have applied the same, their states are equal, and nobody waits for anything."""
         await _within(SETTLE_SECONDS, "L2 Agrees", majority, _are_equally_far)
@@ -316,6 +338,8 @@ class FullWorld:
             snapshots=self.witness.taken,
             snapshots_compared=self.witness.compared,
             installed=self.witness.installed,
+            diverged=self.witness.found,
+            healed=self.witness.healed,
             refused=sum(it.refused for it in self.servers),
             faults=dict(self.nemesis.count),
         )
@@ -333,6 +357,12 @@ async def _within(
             await trio.sleep(0.05)
         return
     fail(name, f"not in {seconds} s: {_words(servers)}")
+
+
+def _states(servers: list[FullServer]) -> set[tuple[Index, bytes]]:
+    """How far each is, and its state there."""
+    replicas = [it.server.replica for it in servers if it.server is not None]
+    return {(replica.applied, replica.digest()) for replica in replicas}
 
 
 def _have_a_leader(servers: list[FullServer]) -> bool:

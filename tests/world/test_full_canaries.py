@@ -17,6 +17,7 @@ import trio
 
 from raftkit import command
 from raftkit.driver.applying import Applying
+from raftkit.driver.comparing import Comparing
 from raftkit.driver.replica import Replica, Restored
 from raftkit.driver.server import Server
 from raftkit.driver.tokens import Token
@@ -24,7 +25,7 @@ from raftkit.model import Index, Run
 from raftkit.statemachine import StateMachine
 from raftkit.testing.append_lists import Outcome
 from raftkit.testing.full_clients import Client
-from raftkit.testing.full_workloads import AppendLists, Asked, ListsMachine
+from raftkit.testing.full_workloads import AppendLists, Asked, ListsMachine, slipping
 from raftkit.testing.full_world import FullWorld, InvariantViolated
 from raftkit.testing.simulated_disk import _Node
 
@@ -106,6 +107,23 @@ def test_a_snapshot_that_forgets_a_list_is_noticed() -> None:
             "S23 SnapshotsEqual",
             "S23 StatesEqual",
         }
+
+
+@pytest.mark.slow
+def test_a_wrong_state_that_nobody_mends_is_noticed() -> None:
+    def careless(comparing: Comparing, index: Index) -> None:
+        """Goes on."""
+
+    def violation(seed: int) -> str:
+        workload = AppendLists(slipping({12}))
+        try:
+            FullWorld(seed, workload=workload, seconds=6.0, slips=True).run()
+        except InvariantViolated as violation:
+            return violation.name
+        return "none"
+
+    with patch.object(Comparing, "_diverge", careless):
+        assert "F17 Mended" in {violation(seed) for seed in (3, 4, 6)}
 
 
 @pytest.mark.slow

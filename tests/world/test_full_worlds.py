@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from raftkit.testing.full_workloads import Registers
+from raftkit.testing.full_workloads import AppendLists, Registers, slipping
 from raftkit.testing.full_world import FullReport, FullWorld
 
 SECONDS = 6.0
@@ -33,6 +33,17 @@ def test_compare_and_swap_is_linearizable_by_search() -> None:
     report = FullWorld(4, workload=Registers(), seconds=SECONDS).run()
 
     assert report.acknowledged > 0
+
+
+@pytest.mark.slow
+def test_a_state_that_becomes_wrong_is_found_and_mended() -> None:
+    """F17, J4: one replica miscounts once, in the storm; a crash may undo that before it is found."""
+    reports = [
+        FullWorld(seed, workload=AppendLists(slipping({12})), seconds=SECONDS, slips=True).run()
+        for seed in (3, 4, 6)
+    ]
+
+    assert sum(report.healed for report in reports) > 0
 
 
 @pytest.mark.slow
