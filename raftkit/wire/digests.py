@@ -6,7 +6,7 @@ Every function raises `MalformedError` for bytes that its counterpart does not w
 from __future__ import annotations
 
 import struct
-from typing import TypeAlias
+from typing import TypeAlias, assert_never
 
 from raftkit.driver_messages import (
     DIGESTS_MAX,
@@ -50,6 +50,8 @@ def encode_digest_message(message: DigestMessage) -> bytes:
             return _WANTED.pack(FORMAT, Tag.SNAPSHOT_WANTED, index, offset)
         case SnapshotPart(index=index, offset=offset, data=data):
             return _PART.pack(FORMAT, Tag.SNAPSHOT_PART, index, offset, len(data)) + data
+        case _:
+            assert_never(message)
 
 
 def decode_digests(data: _Octets, limits: Limits, newer: bool) -> StateDigests:
