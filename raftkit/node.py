@@ -22,6 +22,7 @@ from raftkit.driver import (
     Consistency,
     EventStream,
     LocalAnswer,
+    Orders,
     Recorder,
     RecordingUnreadable,
     Replica,
@@ -476,8 +477,17 @@ async def open_node(
                 return
             questions = {"status": lambda: attrs.asdict(statistics(server))}
             node = Node[M](server)
-            async with open_local_socket(data_dir, questions, {"upgrade": node.upgrade}):
+            async with open_local_socket(data_dir, questions, _orders(node)):
                 yield node
+
+
+def _orders(node: Node[Any]) -> Orders:
+    """What may be asked for at the node's own socket."""
+    return {
+        "upgrade": lambda _: node.upgrade(),
+        "transfer-leadership": node.transfer_leadership,
+        "step-down": lambda how: node.step_down(hand_over=how != "without transfer"),
+    }
 
 
 async def _storage(data_dir: str | os.PathLike[str] | Storage | None, own: NodeId) -> Storage:

@@ -18,12 +18,14 @@ from raftkit.cli import (
     bench as benchmark,
     demo as demonstration,
     init as initialisation,
+    leadership,
     log,
     replay,
     run_node,
     status as condition,
     upgrade as upgrading,
 )
+from raftkit.cli.order import NotDone
 from raftkit.cli.starting import CannotStart
 
 __all__ = ["app", "run"]
@@ -330,8 +332,73 @@ def upgrade(
     except CannotStart as error:
         complain(f"upgrade: {error}")
         return _USAGE
-    except upgrading.NotDone as error:
+    except NotDone as error:
         complain(f"upgrade: {error}")
+        return _FAILED
+
+
+@app.command
+def transfer_leadership(
+    directory: Path = Path(),
+    /,
+    *,
+    to: str | None = None,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Have another node lead, without a failed command: before planned work on the one that leads.
+
+    Exits with 1 if it can't be done, and says why: who leads instead, or what is wrong with the target. The
+    node that was asked then goes on leading.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads. Default: the current one.
+    to
+        The member that shall lead. Default: whoever is ready first.
+    json
+        Who leads then, as one JSON object.
+    """
+    try:
+        return leadership.transfer(leadership.Options(directory=directory, json=json), to)
+    except CannotStart as error:
+        complain(f"transfer-leadership: {error}")
+        return _USAGE
+    except NotDone as error:
+        complain(f"transfer-leadership: {error}")
+        return _FAILED
+
+
+@app.command
+def step_down(
+    directory: Path = Path(),
+    /,
+    *,
+    transfer: Annotated[bool, Parameter(negative="--no-transfer")] = True,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Have the node that leads make room, in any case; it goes on as a follower.
+
+    It hands over, and leads no more after an election timeout even if nobody took over. Exits with 1 if it
+    does not lead, or if nobody is there to hand over to.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads. Default: the current one.
+    transfer
+        Hand over first; with --no-transfer it stops at once, and the others elect after a silence.
+    json
+        Who leads then, as one JSON object.
+    """
+    try:
+        options = leadership.Options(directory=directory, json=json)
+        return leadership.step_down(options, hand_over=transfer)
+    except CannotStart as error:
+        complain(f"step-down: {error}")
+        return _USAGE
+    except NotDone as error:
+        complain(f"step-down: {error}")
         return _FAILED
 
 

@@ -47,7 +47,7 @@ from raftkit.driver.events import (
 from raftkit.driver.explaining import Statistics, explain, statistics, status
 from raftkit.driver.freshness import Freshness
 from raftkit.driver.guarding import open_guarded
-from raftkit.driver.local_socket import ask_node, open_local_socket
+from raftkit.driver.local_socket import Orders, ask_node, open_local_socket
 from raftkit.driver.planning import Plan, make_plan, refuse_unknown, refuse_unlike
 from raftkit.driver.reachability import MemberStatus, Votes
 from raftkit.driver.recording import Life, Recorder, RecordingUnreadable, open_recorder
@@ -65,6 +65,7 @@ __all__ = [
     "MachineDiffers",
     "MemberStatus",
     "NodeEvent",
+    "Orders",
     "Plan",
     "Recorder",
     "RecordingStopped",

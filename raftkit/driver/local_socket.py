@@ -4,6 +4,7 @@ One line of JSON asks, one line answers, and the connection is closed:
 
     {"ask": "status"}     {"status": {"id": "a", …}}
     {"ask": "upgrade"}    {"upgrade": 2}, when that is done; or {"error": "version 1 …"}
+    {"ask": "transfer-leadership", "argument": "b"}   {"transfer-leadership": "b"}, likewise
     anything else         {"error": "unknown question …"}
 
 Laws: nobody but the owner of the process can connect. The node never waits for a client: requests, clients
@@ -60,8 +61,8 @@ ORDER_SECONDS = 35.0
 
 Questions = Mapping[str, Callable[[], object]]
 "What may be asked, and what makes the answer: anything that JSON can say. It must not block."
-Orders = Mapping[str, Callable[[], Awaitable[object]]]
-"What may be asked for that takes time. A RaftError is told in its words."
+Orders = Mapping[str, Callable[[str | None], Awaitable[object]]]
+"What may be asked for that takes time, perhaps with an argument. A RaftError is told in its words."
 
 logger = logging.getLogger("raftkit")
 
@@ -137,17 +138,21 @@ class _Answering:
         match asked:
             case {"ask": str(question)} if question in self._questions:
                 return {question: self._questions[question]()}
+            case {"ask": str(question), "argument": str(argument)} if question in self._orders:
+                return await self._obey(question, argument)
+            case {"ask": str(question), "argument": object()} if question in self._orders:
+                return {"error": "an argument is a text"}
             case {"ask": str(question)} if question in self._orders:
-                return await self._obey(question)
+                return await self._obey(question, None)
             case {"ask": str(question)}:
                 known = ", ".join((*self._questions, *self._orders))
                 return {"error": f"unknown question {question!r:.80}; there is {known}"}
             case _:
                 return {"error": 'a request is one line of JSON, such as {"ask": "status"}'}
 
-    async def _obey(self, order: str) -> dict[str, object]:
+    async def _obey(self, order: str, argument: str | None) -> dict[str, object]:
         try:
-            return {order: await self._orders[order]()}
+            return {order: await self._orders[order](argument)}
         except RaftError as error:
             return {"error": str(error)}
 
@@ -180,9 +185,13 @@ def _remove(folder: int) -> None:
 
 
 async def ask_node(
-    directory: str | os.PathLike[str], question: str, *, within: float | None = None
+    directory: str | os.PathLike[str],
+    question: str,
+    argument: str | None = None,
+    *,
+    within: float | None = None,
 ) -> object:
-    """What the node on `directory` answers to `question`, which may be an order.
+    """What the node on `directory` answers to `question`, which may be an order, with its argument.
 
     Raises FileNotFoundError or ConnectionRefusedError if none runs there, another OSError if it can't be
     reached, TimeoutError after `within` seconds, by default `ASK_SECONDS`, RemoteProtocolError if it has no
@@ -196,7 +205,8 @@ async def ask_node(
             answer: bytes | None = None
             with trio.move_on_after(within) as patience, _as_protocol_error():
                 stream = trio.SocketStream(sock)
-                await stream.send_all(json.dumps({"ask": question}).encode() + b"\n")
+                asked = {"ask": question} | ({"argument": argument} if argument else {})
+                await stream.send_all(json.dumps(asked).encode() + b"\n")
                 answer = await _receive_line(stream, ANSWER_BYTES_MAX)
             if patience.cancelled_caught:
                 raise TimeoutError(f"process {_process_of(sock)} gave no answer in {within:g} s")

@@ -341,11 +341,11 @@ async def test_a_node_without_a_socket_does_its_work(
 async def test_an_order_may_take_longer_than_a_question_and_is_refused_in_its_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def wait() -> int:
+    async def wait(_: str | None) -> int:
         await trio.sleep(0.2)
         return 7
 
-    async def refuse() -> int:
+    async def refuse(_: str | None) -> int:
         await trio.lowlevel.checkpoint()
         raise NoQuorum("nobody is here")
 
@@ -358,11 +358,24 @@ async def test_an_order_may_take_longer_than_a_question_and_is_refused_in_its_wo
             await ask_node(tmp_path, "wibble")
 
 
+async def test_an_order_may_have_an_argument_which_is_a_text(tmp_path: Path) -> None:
+    async def say(words: str | None) -> str:
+        await trio.lowlevel.checkpoint()
+        return f"{words}!"
+
+    async with open_local_socket(tmp_path, QUESTIONS, {"say": say}):
+        assert await ask_node(tmp_path, "say", "hello") == "hello!"
+        assert await ask_node(tmp_path, "say") == "None!"
+        async with connected(tmp_path) as stream:
+            await stream.send_all(b'{"ask": "say", "argument": 7}\n')
+            assert await stream.receive_some(1000) == b'{"error": "an argument is a text"}\n'
+
+
 async def test_an_order_has_its_time_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the client is dropped, and the node goes on."""
     ended = trio.Event()
 
-    async def hang() -> None:
+    async def hang(_: str | None) -> None:
         try:
             await trio.sleep_forever()
         finally:
