@@ -26,14 +26,17 @@ from raftkit.membership import (
     read_settings,
     settings_form,
 )
-from raftkit.model import Identity, NodeId
+from raftkit.model import Identity, Index, NodeId
 
 __all__ = [
     "AddLearner",
     "Change",
+    "ChangeMembership",
     "ChangeRefused",
     "ChangeSettings",
     "Demote",
+    "MembershipChanged",
+    "MembershipUnknown",
     "Promote",
     "Readdress",
     "Remove",
@@ -116,6 +119,39 @@ class ChangeSettings:
 
 Change = AddLearner | Promote | Demote | Remove | Readdress | ChangeSettings
 "What may be asked of a group; several at once are one change, done together or not at all."
+
+
+# ── asking a leader: a part of `raftkit.messages` ────────────────────────────────────────────────────
+
+
+@attrs.frozen(kw_only=True)
+class ChangeMembership:
+    """Change members or settings (§4). Answered by MembershipChanged, MembershipUnknown or Refused."""
+
+    ticket: int
+    "Chosen by the driver, echoed in the answer."
+    changes: tuple[Change, ...]
+    "All of them, or none."
+    based_on: Index | None = None
+    "Only if the configuration in force stands at this index. None: whatever is in force."
+
+
+@attrs.frozen(kw_only=True)
+class MembershipChanged:
+    """A ChangeMembership is done: the configuration it leads to is committed."""
+
+    ticket: int
+    "Of the ChangeMembership."
+    index: Index
+    "Where that configuration stands in the log; what a next change may be based on."
+
+
+@attrs.frozen(kw_only=True)
+class MembershipUnknown:
+    """The leadership ended with a ChangeMembership in the log: it may happen, or be lost."""
+
+    ticket: int
+    "Of the ChangeMembership."
 
 
 # ── what they lead to ────────────────────────────────────────────────────────────────────────────────

@@ -12,7 +12,7 @@ from enum import Enum
 
 import attrs
 
-from raftkit.changes import Change
+from raftkit.changes import ChangeMembership, MembershipChanged, MembershipUnknown
 from raftkit.leadership import NotHandedOver, StepDown, SteppedDown, TransferLeadership
 from raftkit.membership import Configuration
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
@@ -376,18 +376,6 @@ class Read:
 
 
 @attrs.frozen(kw_only=True)
-class ChangeMembership:
-    """Change members or settings (§4). Answered by MembershipChanged, MembershipUnknown or Refused."""
-
-    ticket: int
-    "Chosen by the driver, echoed in the answer."
-    changes: tuple[Change, ...]
-    "All of them, or none."
-    based_on: Index | None = None
-    "Only if the configuration in force stands at this index. None: whatever is in force."
-
-
-@attrs.frozen(kw_only=True)
 class Persisted:
     """The write with this sequence and all before it are on disk."""
 
@@ -571,24 +559,6 @@ class ReadConfirmed:
     "See `ReadReply`."
     expires_ns: int | None = None
     "It goes by a lease: serve the read before the monotonic clock says so, or ask again. None: any time."
-
-
-@attrs.frozen(kw_only=True)
-class MembershipChanged:
-    """A ChangeMembership is done: the configuration it leads to is committed."""
-
-    ticket: int
-    "Of the ChangeMembership."
-    index: Index
-    "Where that configuration stands in the log; what a next change may be based on."
-
-
-@attrs.frozen(kw_only=True)
-class MembershipUnknown:
-    """The leadership ended with a ChangeMembership in the log: it may happen, or be lost."""
-
-    ticket: int
-    "Of the ChangeMembership."
 
 
 Answer = (

@@ -12,6 +12,7 @@ from typing import Never, cast
 
 import attrs
 
+from raftkit.changes import ChangeMembership
 from raftkit.config import Config
 from raftkit.core import (
     contact,
@@ -36,7 +37,6 @@ from raftkit.messages import (
     AppendRejected,
     Applied,
     Barred,
-    ChangeMembership,
     Effects,
     Fetched,
     Fit,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import attrs
 
 from raftkit.changes import (
+    ChangeMembership,
     ChangeRefused,
     ChangeSettings,
+    MembershipChanged,
     first_step,
     next_configuration,
     only_lowers_factor,
@@ -23,7 +25,7 @@ from raftkit.core.stamps import stamped
 from raftkit.core.state import Departure, Leader, State
 from raftkit.errors import ConfigError
 from raftkit.membership import Configuration, Role
-from raftkit.messages import ChangeMembership, MembershipChanged, Refusal, Refused
+from raftkit.messages import Refusal, Refused
 from raftkit.model import Index, Kind, NodeId
 
 __all__ = ["conclude", "let_go", "on_change_membership"]

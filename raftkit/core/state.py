@@ -12,6 +12,7 @@ from collections.abc import Iterable
 
 import attrs
 
+from raftkit.changes import MembershipUnknown
 from raftkit.config import Config
 from raftkit.core import quorum
 from raftkit.core.durability import Durability
@@ -24,7 +25,6 @@ from raftkit.messages import (
     ConfigurationChanged,
     LeaderElected,
     LeaderLost,
-    MembershipUnknown,
     PeerMisbehaved,
     Refusal,
     Refused,

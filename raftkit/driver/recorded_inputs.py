@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, assert_never, cast
 
 import attrs
 
-from raftkit.changes import change_form, read_change
+from raftkit.changes import ChangeMembership, change_form, read_change
 from raftkit.config import Config
 from raftkit.driver_messages import DriverMessage
 from raftkit.encoding import MalformedError, array, octets, unsigned
@@ -20,7 +20,6 @@ from raftkit.membership import Configuration, node_id
 from raftkit.messages import (
     Applied,
     Barred,
-    ChangeMembership,
     Fetch,
     Fetched,
     Fit,

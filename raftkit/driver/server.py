@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import trio
 
+from raftkit.changes import MembershipChanged, MembershipUnknown
 from raftkit.config import Config
 from raftkit.core import Raft
 from raftkit.driver.applying import Applying
@@ -63,8 +64,6 @@ from raftkit.messages import (
     Input,
     LeaderElected,
     LeaderLost,
-    MembershipChanged,
-    MembershipUnknown,
     Message,
     PeerUnreachable,
     PersistentState,

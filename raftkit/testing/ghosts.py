@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 import attrs
 
+from raftkit.changes import MembershipChanged, MembershipUnknown
 from raftkit.core import Raft
 from raftkit.core.state import Leader
 from raftkit.leadership import NotHandedOver, SteppedDown
@@ -31,8 +32,6 @@ from raftkit.messages import (
     Heartbeat,
     HeartbeatReply,
     Input,
-    MembershipChanged,
-    MembershipUnknown,
     Message,
     PeerMisbehaved,
     PreVoteReply,

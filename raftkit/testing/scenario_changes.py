@@ -13,6 +13,7 @@ import attrs
 from raftkit.changes import (
     AddLearner,
     Change,
+    ChangeMembership,
     ChangeSettings,
     Demote,
     Promote,
@@ -20,7 +21,6 @@ from raftkit.changes import (
     Remove,
 )
 from raftkit.membership import Configuration, Role
-from raftkit.messages import ChangeMembership
 from raftkit.model import Index, NodeId
 from raftkit.testing.scenario_group import Group
 from raftkit.testing.scenario_play import NotUnderstoodError, number

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from itertools import groupby
 from typing import assert_never
 
+from raftkit.changes import MembershipChanged, MembershipUnknown
 from raftkit.core import Raft
 from raftkit.core.progress import Snapshotting, Streaming
 from raftkit.core.state import Leader
@@ -24,8 +25,6 @@ from raftkit.messages import (
     HeartbeatReply,
     LeaderElected,
     LeaderLost,
-    MembershipChanged,
-    MembershipUnknown,
     Message,
     PeerMisbehaved,
     PreVoteReply,

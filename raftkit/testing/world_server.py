@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVarTuple
 
-from raftkit.changes import Change
+from raftkit.changes import Change, ChangeMembership
 from raftkit.core import Raft
 from raftkit.driver import Freshness, Life
 from raftkit.leadership import StepDown, TransferLeadership
@@ -19,7 +19,6 @@ from raftkit.membership import Configuration
 from raftkit.messages import (
     Applied,
     Barred,
-    ChangeMembership,
     ConfigurationChanged,
     Effects,
     Fetch,

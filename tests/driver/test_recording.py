@@ -11,6 +11,7 @@ import pytest
 
 from raftkit.changes import (
     AddLearner,
+    ChangeMembership,
     ChangeSettings,
     Demote,
     Promote,
@@ -40,7 +41,6 @@ from raftkit.membership import Configuration, Member, Settings
 from raftkit.messages import (
     Applied,
     Barred,
-    ChangeMembership,
     Fetch,
     Fetched,
     Fit,
