@@ -203,6 +203,14 @@ class Progress:
         self.moved_at = now
         self.catching_up = it
 
+    def was_heard(self, since: int) -> bool:
+        """Whether it answered at that tick or later; if it gets a snapshot, also since that last moved on."""
+        match self.mode:
+            case Snapshotting(moved_at=moved_at):
+                return self.heard_at >= max(since, moved_at)
+            case _:
+                return self.heard_at >= since
+
     @property
     def needs_after(self) -> Index:
         """What it will be sent next comes after this index."""

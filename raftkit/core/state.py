@@ -468,8 +468,8 @@ class State:
     def waited_for(self) -> list[tuple[Progress, CatchingUp]]:
         """Followers of this leader that catch up after a snapshot, and for which the log is kept so far.
 
-        Not for one that fell silent; nor when as much was written meanwhile as the snapshot has bytes:
-        a link that is slower than the writers could not carry the log either.
+        Not for one that is silent, or was away when its snapshot was chosen; nor when as much was written
+        meanwhile as the snapshot has bytes: a link that is slower than the writers could not carry the log.
         """
         if not isinstance(self.role, Leader):
             return []
@@ -479,7 +479,7 @@ class State:
             (progress, it)
             for progress in self.role.progress.values()
             if (it := progress.catching_up) is not None
-            and progress.heard_at >= silent
+            and progress.was_heard(silent)
             and progress.needs_after >= self.log.base_index
             and self.log.written_bytes - it.written_bytes <= max(least, it.snapshot.size)
         ]

@@ -455,9 +455,17 @@ MUTANTS = (
         "log-waits-for-the-silent",
         "the log does not wait for ever for one that fell silent (F8)",
         "state.py",
-        "and progress.heard_at >= silent",
+        "and progress.was_heard(silent)",
         "and silent is not None",
         _SCRIPTED,
+    ),
+    Mutant(
+        "log-waits-for-who-is-away",
+        "who was away when its snapshot was chosen is not waited for (F8)",
+        "progress.py",
+        "return self.heard_at >= max(since, moved_at)",
+        "return self.heard_at >= since",
+        _PAPER,
     ),
     Mutant(
         "log-waits-whatever-is-written",

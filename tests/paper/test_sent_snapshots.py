@@ -365,6 +365,22 @@ def test_log_waits_for_no_silent_follower() -> None:
     assert asked(has(a, 10, installed=True)) == newer(a, last)
 
 
+def test_log_waits_for_nobody_who_was_away_when_its_snapshot_was_chosen() -> None:
+    """§5.3, F8: one that is down has begun nothing; when it is back it gets what is the newest then."""
+    a = leader("1 1", matched=False, compaction_tail_entries=0)
+    everyone_answers(a, "b")
+    a.tick()
+    cuts(a, commits(a))  # so that c, which was not heard since, needs a snapshot
+    a.propose(b"x")
+    assert mode(a) == "snapshotting"
+
+    last = commits(a)
+    effects = cuts(a, last)
+
+    assert effects.persist is not None
+    assert effects.persist.compact_to == last
+
+
 @pytest.mark.accept("U-52")
 @pytest.mark.parametrize("least, waits", [(0, 10), (15, 15)])
 def test_log_grows_by_no_more_than_the_snapshot_has_bytes(least: int, waits: int) -> None:
