@@ -288,11 +288,13 @@ async def test_body_that_ends_or_raises_by_itself_does_just_that(
 
         async with leader.leadership() as first:
             pass
+        terms = [first]
         with pytest.raises(KeyError):
             async with leader.leadership() as second:
+                terms.append(second)
                 raise KeyError
 
-        assert first == second
+        assert terms == [first, first]
 
 
 async def test_end_of_the_node_ends_what_waits_for_leadership_and_what_has_it(

@@ -120,7 +120,7 @@ def _two_to_one_version() -> None:
 
 def _hidden() -> None:
     class Hiding(Prices):
-        def count_mills(self) -> None: ...
+        def count_mills(self) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride]
 
     attrs.define(Hiding)
 
