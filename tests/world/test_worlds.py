@@ -35,14 +35,15 @@ def test_every_fault_and_every_success_happens() -> None:
             committed=report.committed,
             reads=report.reads,
             snapshots=report.snapshots,
+            changes=report.changes,
         )
 
-    expected = {*FAULTS, "any crash", "elections", "committed", "reads", "snapshots"}
+    expected = {*FAULTS, "any crash", "elections", "committed", "reads", "snapshots", "changes"}
     assert {name for name, count in happened.items() if count} == expected
 
 
 @pytest.mark.slow
 def test_a_single_server_serves() -> None:
-    report = World(1, nodes=1).run()
+    report = World(6, nodes=1).run()  # one that nobody joins
 
     assert (report.deliveries, report.elections > 0, report.committed > 0) == (0, True, True)
