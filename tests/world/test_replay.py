@@ -126,7 +126,7 @@ def test_a_core_that_raised_is_recorded_up_to_there_and_raises_again(tmp_path: P
 def _alone(path: Path, name: str) -> None:
     """A server that is a group of its own leads term 2."""
     identity = attrs.evolve(CONFIG.identity, id=name)
-    config = attrs.evolve(CONFIG, identity=identity)
+    config = attrs.evolve(CONFIG, identity=identity, priority=0, appointed_leader=None)
     group = attrs.evolve(GROUP, members=(attrs.evolve(GROUP.members[0], id=name),))
     (founding,) = FOUND.runs
     found = attrs.evolve(
