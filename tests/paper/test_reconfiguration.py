@@ -18,6 +18,7 @@ from raftkit.changes import (
     Remove,
 )
 from raftkit.core.progress import Probing
+from raftkit.leadership import TransferLeadership
 from raftkit.membership import Configuration, Role, Settings
 from raftkit.messages import (
     Answer,
@@ -224,6 +225,16 @@ def test_leader_that_resigns_changes_nothing() -> None:
     a.step(Unfit(reason="old"))
 
     assert answer_to(a, ADD_D) == Refused(ticket=7, reason=Refusal.NOT_LEADER, leader=None)
+
+
+def test_nothing_is_changed_while_leadership_is_handed_over() -> None:
+    """§3.10: the target's log would never be as long as this one."""
+    a = leader("1 1")
+    a.step(TransferLeadership(ticket=1, target="b"))
+
+    refusal = answer_to(a, ADD_D)
+
+    assert refusal == Refused(ticket=7, reason=Refusal.TRANSFERRING, leader=None)
 
 
 @pytest.mark.parametrize(
@@ -648,6 +659,21 @@ def test_joint_configuration_known_committed_is_not_left_before_the_no_op_commit
 
     assert (a.raft.state.commit_index >= 3, early) == (True, joint)
     assert configuration_of(a) == group("ade")
+
+
+def test_joint_configuration_is_not_left_while_leadership_is_handed_over() -> None:
+    """§3.10: nothing is appended meanwhile; it is left when that is over, by whoever leads."""
+    a = leader("1 1", configuration=group("abc", learners="de"))
+    a.step(ask(Promote(id="d"), Promote(id="e")))
+    a.step(TransferLeadership(ticket=1, target="b"))
+    committed(a, "b", "d", "e")
+    meanwhile = (a.raft.commit_index, roles(a), configuration_of(a).outgoing)
+    while a.leadership.transfer is not None:
+        a.tick(HEARTBEAT)
+        everyone_answers(a)
+
+    assert meanwhile == (4, "a b c d e", ("a", "b", "c"))
+    assert configuration_of(a).outgoing == ()
 
 
 def test_nothing_is_begun_while_joint() -> None:
