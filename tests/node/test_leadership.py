@@ -289,10 +289,14 @@ async def test_body_that_ends_or_raises_by_itself_does_just_that(
         async with leader.leadership() as first:
             pass
         terms = [first]
-        with pytest.raises(KeyError):
+
+        async def fail() -> None:
             async with leader.leadership() as second:
                 terms.append(second)
                 raise KeyError
+
+        with pytest.raises(KeyError):
+            await fail()
 
         assert terms == [first, first]
 
