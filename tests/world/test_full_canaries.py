@@ -104,6 +104,7 @@ def test_a_snapshot_that_forgets_a_list_is_noticed() -> None:
         assert first_violation() in {
             "C1 DIVERGED",
             "C1 LOST",
+            "C1 STALE",
             "S23 SnapshotsEqual",
             "S23 StatesEqual",
         }
