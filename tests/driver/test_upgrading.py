@@ -66,7 +66,7 @@ class Watch:
         (group("abc", learners="d"), {"b": 3, "c": 3, "d": 1}, 1),
         (group("abc", learners="d"), {"b": 3, "c": 3}, 3),
         # While joint, voters of both configurations (§4.3).
-        (group("ab", outgoing="ac"), {"b": 3}, 0),
+        (group("ab", leaving="c", outgoing="ac"), {"b": 3}, 0),
         (group("ab", outgoing="ab"), {"b": 3}, 3),
     ],
 )
