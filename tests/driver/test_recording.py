@@ -20,7 +20,7 @@ from raftkit.changes import (
 )
 from raftkit.config import Config
 from raftkit.core import Raft
-from raftkit.driver.recorded_inputs import input_form, read_input
+from raftkit.driver.recorded_inputs import config_form, input_form, read_config, read_input
 from raftkit.driver.recording import (
     Begun,
     Ended,
@@ -104,7 +104,7 @@ INPUTS: list[Input] = [
     ChangeMembership(ticket=9, changes=()),
 ]
 ME = Identity(id="a", incarnation=1)
-CONFIG = Config(identity=ME, tail_bytes_max=0, priority=-2, appointed_leader="a", paranoid=False)
+CONFIG = Config(identity=ME, tail_bytes_max=0, appointed_leader="a", paranoid=False)
 GROUP = Configuration(members=(Member(id="a", incarnation=1, address=""),))
 LOG = (
     Run(
@@ -117,6 +117,19 @@ LOG = (
     ),
 )
 FOUND = PersistentState(term=Term(1), voted_for=ME, runs=LOG, write_sequence=6)
+
+
+@pytest.mark.parametrize("config", [CONFIG, Config(identity=ME, priority=-2)], ids=["a", "late"])
+def test_settings_are_read_as_they_were_written(config: Config) -> None:
+    assert read_config(loads(dumps(config_form(config)))) == config
+
+
+@pytest.mark.parametrize(
+    "setting", [{"priority": True}, {"priority": -11}, {"priority": "x"}, {"appointed_leader": 7}]
+)
+def test_wishes_that_nobody_can_have_are_malformed(setting: dict[str, object]) -> None:
+    with pytest.raises(MalformedError):
+        read_config(config_form(CONFIG) | setting)
 
 
 def later(ticks: int) -> Tick:
