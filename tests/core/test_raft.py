@@ -129,6 +129,12 @@ def test_roles_change_along_figure_3_3() -> None:
     becomes("follower", lambda: hear_of_a_leader(later=1))
 
 
+def test_leadership_begins_with_its_no_op() -> None:
+    """What lies below may be known here and not be applied yet."""
+    assert leader("1 1").raft.leads_since == 3
+    assert follower("1 1").raft.leads_since is None
+
+
 def test_impossible_change_of_role_is_our_bug() -> None:
     """Roles change along Figure 3.3 only."""
     a = candidate("1 1")
