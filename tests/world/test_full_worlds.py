@@ -69,9 +69,9 @@ def test_hash_seed_changes_nothing() -> None:
 def test_reading_along_does_not_change_it() -> None:
     lines: list[str] = []
 
-    watched = FullWorld(16, seconds=SECONDS, trace=lines.append).run()
+    watched = FullWorld(10, seconds=SECONDS, trace=lines.append).run()
 
-    assert watched == world(16)
+    assert watched == world(10)
     assert any("loses power" in line for line in lines)
     assert any("AppendEntries" in line for line in lines)
 
