@@ -34,6 +34,15 @@ applied here; an error says whether the command did not happen or may have (`Did
 `OutcomeUnknown`), and a token finds out. The floors of the house are in `docs/architecture.md`.
 """
 
+from raftkit.changes import (
+    AddLearner,
+    ChangeRefused,
+    ChangeSettings,
+    Demote,
+    Promote,
+    Readdress,
+    Remove,
+)
 from raftkit.config import PRESETS
 from raftkit.driver import EventStream, LocalAnswer, Session, Statistics, Token
 from raftkit.errors import (
@@ -80,11 +89,15 @@ from raftkit.transports import MemoryNetwork, TcpTransport
 __all__ = [
     "NODE_SESSION",
     "PRESETS",
+    "AddLearner",
     "BytesStateMachine",
+    "ChangeRefused",
+    "ChangeSettings",
     "Command",
     "CommandFailed",
     "ConfigError",
     "Context",
+    "Demote",
     "DidNotHappen",
     "Diverged",
     "EntryTooLarge",
@@ -103,11 +116,14 @@ __all__ = [
     "NotYetEnabled",
     "OutcomeUnknown",
     "Overloaded",
+    "Promote",
     "Query",
     "RaftError",
     "RaftInternalError",
+    "Readdress",
     "Rejected",
     "RemoteProtocolError",
+    "Remove",
     "Session",
     "SessionExpired",
     "StateMachine",

@@ -62,8 +62,8 @@ class AddLearner:
 
     id: NodeId
     "Its name. If a member has it, that one, of another incarnation, is removed by the same entry."
-    incarnation: int
-    "u64 from 1, drawn when its data directory was made."
+    incarnation: int = 0
+    "u64 from 1, drawn when its data directory was made. 0: of the node that says hello by that name."
     address: str
     "Where peers reach it."
     promote: bool = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import attrs
 
-from raftkit.membership import Epoch
+from raftkit.membership import Configuration, Epoch
 from raftkit.messages import Message, Refusal
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 
@@ -22,6 +22,7 @@ __all__ = [
     "FoundingRecord",
     "Frame",
     "Hello",
+    "Membership",
     "Remembered",
     "Scope",
     "SnapshotPart",
@@ -136,6 +137,16 @@ class ForwardRefused:
 
 
 @attrs.frozen(kw_only=True)
+class Membership:
+    """The configuration in force at the sender, which may be older than the receiver's."""
+
+    index: Index
+    "Where that stands in the log, from 1."
+    configuration: Configuration
+    "Whom it names, and whom not."
+
+
+@attrs.frozen(kw_only=True)
 class StateDigest:
     """What one node's replicated state was at one index."""
 
@@ -190,6 +201,7 @@ DriverMessage = (
     | Forward
     | ForwardAccepted
     | ForwardRefused
+    | Membership
     | StateDigests
     | SnapshotWanted
     | SnapshotPart

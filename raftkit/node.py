@@ -8,6 +8,7 @@ go on.
 from __future__ import annotations
 
 import inspect
+import json
 import os
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -18,6 +19,7 @@ from typing import Any, Final, Generic, Literal, TypeVar, cast, overload
 import attrs
 import trio
 
+from raftkit.changes import Change, read_change
 from raftkit.driver import (
     Consistency,
     EventStream,
@@ -41,6 +43,7 @@ from raftkit.driver import (
     statistics,
     status,
 )
+from raftkit.encoding import MalformedError, array
 from raftkit.errors import ConfigError, LocalProtocolError, NoQuorum
 from raftkit.messages import SnapshotMeta
 from raftkit.model import Index, NodeId
@@ -271,8 +274,9 @@ class Node(Generic[M]):
 
     @property
     def status(self) -> str:
-        """unborn, follower, learner, pre-candidate, candidate, leader, barred, stopped applying, divergent or
-        closed.
+        """unborn, learner, follower, pre-candidate, candidate, leader, removed or closed.
+
+        Or in trouble: barred, stopped applying, divergent.
         """
         return status(self._server)
 
@@ -370,6 +374,34 @@ class Node(Generic[M]):
         """
         return self._server.leading.tenure()
 
+    # ── membership ───────────────────────────────────────────────────────────────────────────────
+
+    async def change_membership(
+        self,
+        *changes: Change,
+        based_on: int | None = None,
+        timeout: float = 30.0,  # noqa: ASYNC109
+    ) -> Index:
+        """Have the group changed, by all of `changes` together or not at all. Ask the leader.
+
+        ::
+
+            await node.change_membership(AddLearner(id="d", address="10.0.0.4:7001", promote=True))
+            await node.change_membership(Remove(id="b"))
+
+        `AddLearner` admits a node that runs and waits, see `join` of `open_node`, and is awaited if it is
+        not here yet; so it takes a member back that has lost its directory. With `promote` it becomes a
+        voter by itself, once it has caught up. `based_on` is the index of the configuration that the caller
+        looked at, `configuration_index` of `statistics`: where another is in force, nothing is changed.
+
+        Returns the index of the new configuration, which is committed then; a node that is removed, the
+        leader too, leaves by itself. Raises, where nothing was changed, ChangeRefused, which says why not
+        and what to do, or NotLeader, which names the leader; NodeClosed; OutcomeUnknown where that was not
+        decided in `timeout` seconds or while this node led: `members` of the next leader say it.
+        """
+        index = None if based_on is None else Index(based_on)
+        return await self._server.changing.change(changes, based_on=index, within=timeout)
+
     async def snapshot(self) -> SnapshotMeta:
         """Write this node's state to a durable file now, so that the log before it can go.
 
@@ -404,6 +436,7 @@ async def open_node(
     priority: int = 0,
     appointed_leader: NodeId | None = None,
     found: bool = False,
+    join: bool = False,
     paranoid: bool = False,
     record: str | os.PathLike[str] | None = None,
     **unknown: object,
@@ -414,7 +447,9 @@ async def open_node(
     every founder; after founding, the log decides who belongs to the group. `data_dir` holds the node's
     log and identity, and a socket at which `raftkit status` asks it. For tests: None keeps them in memory,
     and an open `Storage` is used, and closed, in the loop. `found=True` lets a list of one found its group;
-    a longer list founds when all are there.
+    a longer list founds when all are there. `join=True` is for a node that comes later: it founds nothing,
+    `members` says where it knocks, and where it is itself; it takes part once `Node.change_membership` of the
+    leader has admitted it.
 
     Nodes talk over TCP at the addresses of `members`, each "host:port" or "[IPv6 host]:port"; `listen` is
     where this one listens if that is another place. Nothing is encrypted yet, so addresses beyond this
@@ -464,6 +499,7 @@ async def open_node(
         priority=priority,
         appointed_leader=appointed_leader,
         found=found,
+        join=join,
         paranoid=paranoid,
         threads=isinstance(data_dir, str | os.PathLike),
     )
@@ -486,8 +522,17 @@ def _orders(node: Node[Any]) -> Orders:
     return {
         "upgrade": lambda _: node.upgrade(),
         "transfer-leadership": node.transfer_leadership,
+        "change-membership": lambda forms: node.change_membership(*_changes(forms)),
         "step-down": lambda how: node.step_down(hand_over=how != "without transfer"),
     }
+
+
+def _changes(forms: str | None) -> list[Change]:
+    """What the array of `change_form` that is this JSON says. Raises LocalProtocolError."""
+    try:
+        return [read_change(it) for it in array(json.loads(forms or "[]"))]
+    except (ValueError, RecursionError, MalformedError) as error:
+        raise LocalProtocolError(f"not a list of changes: {error}") from error
 
 
 async def _storage(data_dir: str | os.PathLike[str] | Storage | None, own: NodeId) -> Storage:

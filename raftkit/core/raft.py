@@ -202,6 +202,11 @@ class Raft:
         return self.state.configuration
 
     @property
+    def possible_configurations(self) -> tuple[Configuration, ...]:
+        """The newest that is known committed and what was appended after it: one of them will stay."""
+        return self.state.possible_configurations
+
+    @property
     def configuration_index(self) -> Index:
         """Where it stands in the log."""
         return self.state.configurations[-1][0]

@@ -74,7 +74,7 @@ class Statistics:
 
 
 def status(server: Server) -> str:
-    """One word, or two: closed, barred, stopped applying, divergent, unborn, starting, or the role."""
+    """One word or two: closed, barred, stopped applying, divergent, removed, unborn, starting, or a role."""
     if server.closed is not None:
         return "closed"
     if server.barred is not None:
@@ -83,6 +83,8 @@ def status(server: Server) -> str:
         return "stopped applying"
     if server.applying.divergence is not None:
         return "divergent"
+    if server.departing.is_removed:
+        return "removed"
     if server.raft is not None:
         return server.raft.role
     return "unborn" if server.storage.record.founding is None else "starting"
@@ -127,6 +129,11 @@ def explain(server: Server) -> str:
     if raft is None:
         return _founding(server)
     words: list[str] = []
+    if server.departing.is_removed:
+        words.append(
+            "this node was removed from its group: stop it; to have it back, delete its directory, start it "
+            "again and admit it as it then says"
+        )
     if server.barred is not None:
         words.append(f"neither votes nor acknowledges: {server.barred}")
     if server.applying.stopped is not None:
@@ -152,11 +159,23 @@ def explain(server: Server) -> str:
 
 def _founding(server: Server) -> str:
     """Why an unborn node waits."""
-    missing = server.founding.missing(server.links.greeting)
+    greeting, founding = server.links.greeting, server.founding
+    missing = founding.missing(greeting)
+    if founding.joins or founding.is_refused(greeting):
+        return "; ".join([f"waiting to be admitted, {_admission(server)}", *missing])
     count = len(server.plan.members)
     if not missing:
         return f"all {count} are here: waiting for {min(server.plan.members)} to found"
     return f"waiting to found: {count - len(missing)} of {count} here; {'; '.join(missing)}"
+
+
+def _admission(server: Server) -> str:
+    """What has a node taken into a group that does not name it."""
+    name, address = server.plan.id, server.plan.members[server.plan.id]
+    return (
+        f"by its leader: `raftkit admit DIRECTORY {name} {address}`, or "
+        f"change_membership(AddLearner(id={name!r}, address={address!r}, promote=True))"
+    )
 
 
 def _age(server: Server) -> str:

@@ -1,9 +1,10 @@
-"""How a node is born: it founds a group with the others, or is named by one that was founded.
+"""How a node is born: it founds a group with the others, or is taken in by one that was founded.
 
 Laws: founding needs a live hello of every listed member, all unborn, all with the same list and settings;
-the smallest id does it. An unborn node adopts nothing that does not name its own identity, nor anything
-from a peer that remembers an acknowledgement of it. A list of one founds only when told to. So a wiped
-node can neither found its group again nor vote away what it acknowledged.
+the smallest id does it. A group's record is offered to whom its newest configuration names, incarnation
+included, and to nobody else; an unborn node adopts what is offered to it, but not while a peer remembers
+an acknowledgement of it. A list of one founds only when told to, and who is to join founds nothing. So a
+wiped node can neither found its group again nor vote away what it acknowledged.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from raftkit.statemachine import StateMachine, schema_of
 
 __all__ = ["Founding", "fingerprint_of", "rolled_back", "rolled_back_before"]
 
-_CURE = "restore it as it was, or stop all nodes and delete all directories to begin anew"
+_CURE = "delete it, start the node again, and admit it as it then says"
 
 
 @attrs.frozen(kw_only=True)
@@ -43,11 +44,13 @@ class Founding:
     "Of what the machine's code declares, see `Hello`."
     alone: bool
     "Whether a list of one may found."
+    joins: bool = False
+    "Whether it waits to be admitted to a group, and founds none: `members` are whom it knocks at."
 
     @property
     def founders(self) -> tuple[NodeId, ...]:
-        """The names, sorted."""
-        return tuple(sorted(self.members))
+        """The names, sorted; none where it is to join."""
+        return () if self.joins else tuple(sorted(self.members))
 
     def settings_hash(self) -> bytes:
         """32 bytes over everything that founders must agree on."""
@@ -55,11 +58,11 @@ class Founding:
         return hashlib.sha256(listed.encode() + self.machine_digest).digest()
 
     def adopt(self, greeting: Greeting) -> FoundingRecord | None:
-        """The record of a founded group that names this very node, if nobody who is here objects."""
-        hellos = [it.hello for it in greeting.peers.values() if it.hello is not None]
+        """The record of a founded group that has this very node, if nobody who is here objects."""
+        hellos = [it.hello for it in greeting.met() if it.hello is not None]
         if any(_remembers(hello) for hello in hellos):
             return None
-        offers = [it.founding for it in hellos if it.founding is not None and self._names_us(it)]
+        offers = [it.founding for it in hellos if it.founding is not None]
         return offers[0] if offers else None
 
     def has_heard_all(self, greeting: Greeting) -> bool:
@@ -76,7 +79,7 @@ class Founding:
 
     def found(self, greeting: Greeting, rng: random.Random, time_ns: int) -> FoundingRecord | None:
         """The record of a new group, if all is as it must be and this node is to found it."""
-        if self.missing(greeting) or self.identity.id != min(self.members):
+        if self.joins or self.missing(greeting) or self.identity.id != min(self.members):
             return None
         incarnations = {self.identity.id: self.identity.incarnation}
         for peer in greeting.peers.values():
@@ -95,7 +98,7 @@ class Founding:
 
     def missing(self, greeting: Greeting) -> list[str]:
         """In words, what still stands against founding; empty when nothing does."""
-        if len(self.members) == 1:
+        if len(self.members) == 1 and not self.joins:
             return (
                 []
                 if self.alone
@@ -133,29 +136,27 @@ class Founding:
             "start all nodes alike"
         )
 
-    def _objection(self, hello: Hello) -> str:
-        """Why a born peer's founding record is not for this node; empty when it is.
+    def is_refused(self, greeting: Greeting) -> bool:
+        """Whether a founded group is here that does not have this node; its name may be known there."""
+        return any(
+            it.hello is not None
+            and it.scope != UNBORN
+            and it.hello.founding is None
+            and not _remembers(it.hello)
+            for it in greeting.met()
+        )
 
-        (A born peer offers it only to whom its newest configuration names, and of whom it remembers
-        no promise. Both are checked here again.)
-        """
+    def _objection(self, hello: Hello) -> str:
+        """Why a born peer's founding record is not for this node; empty when it is."""
         if _remembers(hello):
             assert hello.remembered is not None
             return (
                 f"remembers that this directory acknowledged index {hello.remembered.index} of term "
                 f"{hello.remembered.term}: it was emptied or rolled back; {_CURE}"
             )
-        if not self._names_us(hello):
-            return (
-                f"is of a cluster already founded, which does not name {self.identity}: if this "
-                f"directory was wiped, {_CURE}"
-            )
-        return ""
-
-    def _names_us(self, hello: Hello) -> bool:
         if hello.founding is None:
-            return False
-        return Configuration.decode(hello.founding.entry.payloads[0]).knows(self.identity)
+            return f"is of a cluster already founded, which does not name {self.identity}"
+        return ""
 
     def _configuration(self, incarnations: Mapping[NodeId, int], epoch: Epoch) -> Configuration:
         return Configuration(

@@ -5,6 +5,9 @@ it is of our cluster and epoch. A hello is sent when a link stands and when ours
 the peer is not heard; and answered, since whoever says hello may be missing ours.
 What we remember of a peer, or offer to it, is said only to the very identity that it belongs to. Nothing is
 remembered of who was never heard, so that strangers leave no traces.
+
+Who is linked and no member by our configuration is a guest, greeted like the others. It is heard if it shows
+a configuration newer than ours which names it. One that is unborn may be on its way to become a member.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ __all__ = ["Greeting", "Peer"]
 
 REPEAT_SECONDS = 1.0
 "Between hellos to a peer whose own is missing, and between answers to repeated ones."
+GUESTS_MAX = 16
+"Linked nodes that are no members; who comes beyond these is not greeted while they are here."
 COMPLAIN_SECONDS = 60.0
 "Between two lines in the log about one peer that is refused, however often it comes back."
 
@@ -41,12 +46,12 @@ logger = logging.getLogger("raftkit")
 
 @attrs.define(eq=False)
 class Peer:
-    """What is known of one member other than this node."""
+    """What is known of one member, or guest, other than this node."""
 
     id: NodeId
     "Its name."
     address: str
-    "Where it is to be found."
+    "Where it is to be found; of a guest, where it says so."
     linked: bool = False
     "Whether a link to it stands."
     why: str = "no link yet"
@@ -57,6 +62,8 @@ class Peer:
     "Who said it."
     scope: Scope = UNBORN
     "Of which cluster it was."
+    vouched_at: Index = Index(0)
+    "The index of a configuration that names it, which it showed on this link."
     greeted_at: float = -1e9
     "When our last hello went out to it, in trio's time."
     complained_at: float = -1e9
@@ -74,10 +81,14 @@ class Greeting:
     on_change: Callable[[], None]
     "Called whenever what is known of a peer changed."
     peers: dict[NodeId, Peer] = attrs.field(init=False, factory=dict[NodeId, Peer])
-    "By name, sorted."
+    "The members, by name, sorted."
+    guests: dict[NodeId, Peer] = attrs.field(init=False, factory=dict[NodeId, Peer])
+    "Who else is linked, in the order in which they came."
     _links: set[NodeId] = attrs.field(init=False, factory=set[NodeId])
     "Names to which a link stands, expected or not."
     _scope: Scope = attrs.field(init=False, default=UNBORN)
+    _index: Index = attrs.field(init=False, default=Index(0))
+    "Where the configuration stands that names the members."
     _boots: dict[Identity, tuple[int, int]] = attrs.field(
         init=False, factory=dict[Identity, tuple[int, int]]
     )
@@ -94,31 +105,59 @@ class Greeting:
             if (it.term, it.index) != _NOTHING:  # whom we only met has promised nothing
                 self._acknowledged[identity] = (it.term, it.index)
 
-    def expect(self, members: Mapping[NodeId, str]) -> None:
-        """These, and only these, are the peers from now on."""
+    def expect(self, members: Mapping[NodeId, str], index: Index = Index(0)) -> None:
+        """These, and only these, are the members from now on. Others are guests while they are linked.
+
+        `index` is where the configuration stands that says so, 0 while unborn.
+        """
+        self._index = index
+        before = self.peers | self.guests
         others = [it for it in sorted(members) if it != self.identity.id]
-        self.peers = {it: self.peers.get(it) or Peer(it, members[it]) for it in others}
+        self.peers = {it: before.get(it) or Peer(it, members[it]) for it in others}
+        self.guests = {
+            it: peer for it, peer in before.items() if it not in self.peers and peer.linked
+        }
         for peer in self.peers.values():
             peer.address = members[peer.id]
             if peer.id in self._links and not peer.linked:
-                self.on_linked(peer.id)  # it found us before we expected it
+                self.on_linked(peer.id)  # it was one guest too many before
+
+        for peer in (*self.guests.values(), *map(self.peers.__getitem__, others)):
+            self._judge(peer)
+
+    def vouch(self, sender: Identity, index: Index) -> None:
+        """By a configuration that stands at `index`, `sender` is a member: it is heard if ours is older."""
+        peer = self.find(sender.id)
+        if peer is not None and peer.identity == sender:
+            peer.vouched_at = index
+            self._judge(peer)
+            self.on_change()
+
+    def met(self) -> list[Peer]:
+        """Members and guests."""
+        return [*self.peers.values(), *self.guests.values()]
+
+    def find(self, id: NodeId) -> Peer | None:  # noqa: A002 - the field's name
+        """The member or guest of that name."""
+        return self.peers.get(id) or self.guests.get(id)
 
     def adopt(self, scope: Scope) -> None:
         """This node is born into `scope`: say so to everyone, and judge again what they said."""
         self._scope = scope
-        for peer in self.peers.values():
+        for peer in self.met():
             self._judge(peer)
             if peer.linked:
                 self._greet(peer)
 
     def is_heard(self, id: NodeId) -> bool:  # noqa: A002 - the field's name
         """Whether messages of cores and drivers may be exchanged with `id` now."""
-        peer = self.peers.get(id)
+        peer = self.find(id)
         return peer is not None and not peer.why
 
     def hears(self, sender: Identity) -> bool:
         """Whether `sender` is heard, and is the very one that said hello."""
-        return self.is_heard(sender.id) and self.peers[sender.id].identity == sender
+        peer = self.find(sender.id)
+        return peer is not None and not peer.why and peer.identity == sender
 
     def foreign_cluster(self) -> str | None:
         """In words, which members are of one other cluster, when these are most of all members."""
@@ -139,9 +178,12 @@ class Greeting:
     def on_linked(self, id: NodeId) -> None:  # noqa: A002
         """A link stands: say hello, and wait for theirs."""
         self._links.add(id)
-        peer = self.peers.get(id)
+        if id not in self.peers and len(self.guests) < GUESTS_MAX:
+            self.guests.setdefault(id, Peer(id, ""))
+        peer = self.find(id)
         if peer is not None:
             peer.linked, peer.hello, peer.identity, peer.scope = True, None, None, UNBORN
+            peer.vouched_at = Index(0)
             peer.why = "has not said hello"
             self._greet(peer)
             self.on_change()
@@ -149,20 +191,22 @@ class Greeting:
     def on_unreachable(self, id: NodeId, why: str) -> None:  # noqa: A002
         """The link is gone, or was refused."""
         self._links.discard(id)
-        peer = self.peers.get(id)
+        peer = self.peers.get(id) or self.guests.pop(id, None)
         if peer is not None:
             peer.linked, peer.hello, peer.why = False, None, why
             self.on_change()
 
     def on_hello(self, frame: Frame, hello: Hello) -> bool:
-        """Note what a peer says of itself, and answer it. False if it is not expected here."""
-        peer = self.peers.get(frame.sender.id)
+        """Note what a peer says of itself, and answer it. False if it is not listened to."""
+        peer = self.find(frame.sender.id)
         if peer is None or not peer.linked:
             return False
         news = peer.identity != frame.sender
         if news and peer.identity is not None:
             return False  # two nodes of one name: the first on this link is heard
         peer.hello, peer.identity, peer.scope = hello, frame.sender, frame.scope
+        if peer.id in self.guests:
+            peer.address = hello.address
         tell = news and (self._knows_more(frame.sender, hello) or frame.scope != self._scope)
         self._judge(peer)
         if tell or trio.current_time() - peer.greeted_at >= REPEAT_SECONDS:
@@ -174,7 +218,7 @@ class Greeting:
         """For ever: say hello again to linked peers that are not heard."""
         while True:
             await trio.sleep(REPEAT_SECONDS)
-            for peer in self.peers.values():
+            for peer in self.met():
                 if peer.linked and peer.why:
                     self._greet(peer)
 
@@ -197,9 +241,11 @@ class Greeting:
             peer.why = f"of another cluster, {peer.scope.cluster.hex()[:8]}…"
         elif peer.scope != self._scope:
             peer.why = f"of another epoch, {peer.scope.epoch.number}"
+        elif peer.id in self.guests and peer.vouched_at <= self._index:
+            peer.why = "no member"
         if not peer.why:
             self._note_boot(peer.identity, peer.hello)
-        elif UNBORN not in (self._scope, peer.scope):
+        elif UNBORN not in (self._scope, peer.scope) and peer.id in self.peers:
             self._complain(peer)
 
     def _complain(self, peer: Peer) -> None:

@@ -1,13 +1,16 @@
 """This node's side of its links: what the transport reports goes in, what is for peers goes out.
 
-Law: nothing but hellos passes to or from a peer that is not heard (`greeting.py`).
+Laws: nothing but hellos, and who the members are, passes to or from a peer that is not heard (`greeting.py`).
+Links are kept to the members of the configuration in force, to those who leave until the core is done with
+them, and to those who are invited.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
@@ -16,11 +19,11 @@ from raftkit.driver.founding import Founding
 from raftkit.driver.greeting import Greeting
 from raftkit.driver.planning import Plan
 from raftkit.driver.replica import Replica
-from raftkit.driver_messages import DriverMessage, FoundingRecord, Frame, Hello
+from raftkit.driver_messages import DriverMessage, FoundingRecord, Frame, Hello, Membership
 from raftkit.errors import WrongCluster
 from raftkit.membership import Configuration
 from raftkit.messages import Message
-from raftkit.model import Identity, NodeId
+from raftkit.model import Identity, Index, NodeId
 from raftkit.storage import IdentityRecord
 from raftkit.transports import LossyEndpoint
 from raftkit.wire import FORMAT
@@ -57,8 +60,16 @@ class Links:
     _born: FoundingRecord | None = attrs.field(init=False, default=None)
     _configuration: Configuration | None = attrs.field(init=False, default=None)
     "The newest one; None while unborn."
-    _told: bool = attrs.field(init=False, default=False)
-    "Whether a changed `members=` was logged."
+    _index: Index = attrs.field(init=False, default=Index(0))
+    "Where that stands in the log."
+    _staying: Mapping[NodeId, str] = attrs.field(init=False, factory=dict[NodeId, str])
+    "Members, by that configuration or the list, and members of before that are not let go yet."
+    _invited: dict[NodeId, str] = attrs.field(init=False, factory=dict[NodeId, str])
+    "Who is to become a member as soon as it is known who that is."
+    was_member: bool = attrs.field(init=False, default=False)
+    "Whether this node was a member in this life, by its own log."
+    _shown: tuple[Index, bool] = attrs.field(init=False, default=(Index(0), True))
+    "Where the newest configuration stands that others showed, and whether it names this node."
     _told_voters: int = attrs.field(init=False, default=0)
     "How many voters there were when that was last looked at."
 
@@ -80,33 +91,77 @@ class Links:
             self._out(heard, body)
 
     def expect(self, members: Mapping[NodeId, str]) -> None:
-        """Be linked to these."""
-        assert self.endpoint is not None
-        self.greeting.expect(members)
-        self.endpoint.connect({it.id: it.address for it in self.greeting.peers.values()})
+        """These are the members; be linked to them, and to no others."""
+        self._staying = members
+        self._connect()
 
-    def adopt(self, born: FoundingRecord, configuration: Configuration) -> None:
+    def _connect(self) -> None:
+        assert self.endpoint is not None
+        self.greeting.expect(self._staying, self._index)
+        wanted = {**self._staying, **self._invited}
+        wanted.pop(self.record.identity.id, None)
+        self.endpoint.connect(dict(sorted(wanted.items())))
+
+    @contextmanager
+    def invited(self, newcomers: Mapping[NodeId, str]) -> Generator[None]:
+        """Try to be linked to these, too, while the body runs; whoever comes is a guest."""
+        self._invited.update(newcomers)
+        self._connect()
+        try:
+            yield
+        finally:
+            for newcomer in newcomers:
+                self._invited.pop(newcomer, None)
+            self._connect()
+
+    def adopt(self, born: FoundingRecord, index: Index, configuration: Configuration) -> None:
         """This node belongs to a group now: speak as one of it."""
         assert self.endpoint is not None
         self._born = born
         self.endpoint.adopt(born.scope)
-        self.follow(configuration)
+        self._warn_of_other_members(configuration)
+        self.follow(index, configuration)
         self.greeting.adopt(born.scope)
 
-    def follow(self, configuration: Configuration) -> None:
-        """The log says who the peers are, whatever `members=` says."""
-        self._configuration = configuration
+    def follow(self, index: Index, configuration: Configuration) -> None:
+        """The log says who the peers are, at that index, whatever `members=` says."""
+        self._configuration, self._index = configuration, index
+        self.was_member |= configuration.knows(self.record.identity)
         members = {member.id: member.address for member in configuration.members}
-        if members != self.plan.members and not self._told:
-            self._told = True
+        self._warn_of_few(len(configuration.voters))
+        # Who is a member no more is told so before its link may go.
+        self._staying = {**self._staying, **members}
+        self._connect()
+
+    @property
+    def leaving(self) -> frozenset[NodeId]:
+        """To whom there is a link though the configuration in force does not name it."""
+        members = self._configuration.members if self._configuration is not None else ()
+        return frozenset(self._staying.keys() - {it.id for it in members})
+
+    @property
+    def names_no_more(self) -> bool:
+        """Whether others showed a configuration newer than ours, and the newest does not name this node."""
+        index, named = self._shown
+        return index > self._index and not named
+
+    def let_go(self, still_wanted: Collection[NodeId]) -> None:
+        """The core is done with those that leave, but for these."""
+        gone = self.leaving.difference(still_wanted)
+        if gone:
+            self._staying = {it: at for it, at in self._staying.items() if it not in gone}
+            self._connect()
+
+    def _warn_of_other_members(self, configuration: Configuration) -> None:
+        """Whoever changed `members=` may think that this changes something."""
+        members = {member.id: member.address for member in configuration.members}
+        if members != self.plan.members and not self.plan.joins:
             logger.warning(
                 "%s: members=%s means nothing now: by the log they are %s",
                 self.plan.id,
                 dict(self.plan.members),
                 members,
             )
-        self._warn_of_few(len(configuration.voters))
-        self.expect(members)
 
     def _warn_of_few(self, voters: int) -> None:
         """A majority of one or of two is all of them, which is not what a group is for."""
@@ -135,8 +190,25 @@ class Links:
         if isinstance(frame.body, Hello):
             if self.greeting.on_hello(frame, frame.body):
                 self.on_hello(frame.body)
+                self._tell_members(frame)
+        elif isinstance(frame.body, Membership):
+            self._on_membership(frame.sender, frame.body)
         elif self.greeting.hears(frame.sender):
             self.on_message(frame.sender, frame.body)
+
+    def _tell_members(self, hello: Frame) -> None:
+        """One of our cluster may have missed changes: whom we have as members, it may not know yet."""
+        born, configuration = self._born, self._configuration
+        if born is not None and configuration is not None and hello.scope == born.scope:
+            news = Membership(index=self._index, configuration=configuration)
+            self._out((hello.sender.id,), news)
+
+    def _on_membership(self, sender: Identity, said: Membership) -> None:
+        """If it is newer than ours, its members are heard; perhaps this node is none any more."""
+        if said.configuration.knows(sender):
+            self.greeting.vouch(sender, said.index)
+        if said.index > self._shown[0]:
+            self._shown = said.index, said.configuration.knows(self.record.identity)
 
     def check_cluster(self) -> None:
         """Raise WrongCluster if most members are of one other cluster: then this directory is wrong."""

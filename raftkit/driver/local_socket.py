@@ -5,6 +5,7 @@ One line of JSON asks, one line answers, and the connection is closed:
     {"ask": "status"}     {"status": {"id": "a", …}}
     {"ask": "upgrade"}    {"upgrade": 2}, when that is done; or {"error": "version 1 …"}
     {"ask": "transfer-leadership", "argument": "b"}   {"transfer-leadership": "b"}, likewise
+    {"ask": "change-membership", "argument": "[…]"}   {"change-membership": 57}, likewise
     anything else         {"error": "unknown question …"}
 
 Laws: nobody but the owner of the process can connect. The node never waits for a client: requests, clients

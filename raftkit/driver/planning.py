@@ -48,6 +48,8 @@ class Plan:
     "Seconds, see `Upgrading`; inf: never."
     alone: bool
     "Whether a list of one may found."
+    joins: bool = False
+    "Whether it waits to be admitted to a group; `members` are then where it knocks, and itself."
     calls: StorageCalls
     "How the storage is called: in threads if it may block."
     clock: Clock
@@ -79,6 +81,7 @@ def make_plan(
     priority: object = 0,
     appointed_leader: object = None,
     found: object,
+    join: object = False,
     paranoid: object,
     threads: bool,
     snapshot_bytes_per_second: object = 0,
@@ -105,6 +108,7 @@ def make_plan(
         paranoid=_flag("paranoid", paranoid),
         upgrade_hold=_seconds_or_never("upgrade_hold", upgrade_hold),
         alone=_flag("found", found),
+        joins=_flag("join", join),
         calls=InThreads() if threads else InLoop(),
         clock=Clock(),
         rng=random.SystemRandom(),
@@ -114,6 +118,8 @@ def make_plan(
             )
         },
     )
+    if plan.joins and plan.alone:
+        raise ConfigError("found and join contradict each other: a node that joins founds nothing")
     check_settings(plan.settings, heartbeat_ms=plan.heartbeat_ms, voters=len(plan.members))
     return plan
 

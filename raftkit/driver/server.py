@@ -20,8 +20,10 @@ from raftkit.config import Config
 from raftkit.core import Raft
 from raftkit.driver.applying import Applying
 from raftkit.driver.calling import Calling
+from raftkit.driver.changing import Changing
 from raftkit.driver.clocking import Clocking
 from raftkit.driver.comparing import Comparing
+from raftkit.driver.departing import Departing
 from raftkit.driver.events import Events, RecordingStopped
 from raftkit.driver.explaining import explain
 from raftkit.driver.forwarding import Forwarding
@@ -47,6 +49,7 @@ from raftkit.driver_messages import (
     ForwardRefused,
     FoundingRecord,
     Hello,
+    Membership,
     SnapshotPart,
     SnapshotWanted,
     StateDigest,
@@ -114,6 +117,8 @@ class Server:
     upgrading: Upgrading = attrs.field(init=False)
     leading: Leading = attrs.field(init=False)
     comparing: Comparing = attrs.field(init=False)
+    changing: Changing = attrs.field(init=False)
+    departing: Departing = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
     events: Events = attrs.field(init=False, factory=Events)
@@ -153,6 +158,7 @@ class Server:
             machine_digest=self.replica.digest(),
             fingerprint=fingerprint_of(self.replica),
             alone=plan.alone,
+            joins=plan.joins,
         )
         self.links = Links(
             plan=plan,
@@ -233,6 +239,16 @@ class Server:
             tell_core=self._put,
             publish=self.events.publish,
             fail_reads=self.reading.fail_all,
+        )
+        self.departing = Departing(
+            identity=record.identity, raft=lambda: self.raft, links=lambda: self.links
+        )
+        self.changing = Changing(
+            identity=record.identity,
+            raft=lambda: self.raft,
+            links=lambda: self.links,
+            new_ticket=self._new_ticket,
+            put=self._put,
         )
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
@@ -342,11 +358,12 @@ class Server:
             nursery.start_soon(self.comparing.run)
             nursery.start_soon(self.comparing.serve)
             nursery.start_soon(self._remember)
+            nursery.start_soon(self.departing.run)
             nursery.start_soon(self._watch_clusters)
             told = self.links.greeting.remembered().get(self.storage.record.identity)
             if told is not None:
                 self._bar(loop, rolled_back_before(told))
-            self.links.adopt(record, loop.raft.configuration)
+            self.links.adopt(record, loop.raft.configuration_index, loop.raft.configuration)
             for peer in self.links.greeting.peers.values():
                 if peer.hello is not None:
                     self._compare_memory(peer.hello)
@@ -363,6 +380,7 @@ class Server:
         self.reading.fail_all(lambda: NodeClosed(why))
         self.applying.close(why)
         self.leading.close(why)
+        self.changing.close(why)
         self._leader_changed.unpark_all()
         self.events.end()
 
@@ -468,12 +486,14 @@ class Server:
                 pass
             case Proposed() | Refused() if self.clocking.on_answer(answer):
                 pass
+            case Refused() if self.changing.on_answer(answer):
+                pass
             case Proposed() | Refused():
                 self.forwarding.on_answer(answer, self._entry_bytes_max())
             case SteppedDown() | NotHandedOver():
                 self.leading.on_answer(answer)
             case MembershipChanged() | MembershipUnknown():
-                pass  # nobody can ask for a change through a node yet
+                self.changing.on_answer(answer)
 
     def _publish(self, event: Event) -> None:
         match event:
@@ -482,10 +502,11 @@ class Server:
                 self.leading.on_change()
             case LeaderLost():
                 self.leading.on_change()
+                self.changing.on_news()
             case SnapshotInstalled():
                 self.snapshotting.note(event.index)
             case ConfigurationChanged():
-                self.links.follow(event.configuration)
+                self.links.follow(event.index, event.configuration)
             case _:
                 pass
         self.events.publish(event)
@@ -501,6 +522,7 @@ class Server:
 
     def _on_applied(self, news: Applied | Unfit) -> None:
         self.upgrading.on_applied()
+        self.changing.on_news()
         if isinstance(news, Unfit):
             self.reading.fail_all(lambda: NodeClosed(news.reason))
         self._put(news)
@@ -520,7 +542,7 @@ class Server:
             self.comparing.on_wanted(sender, body)
         elif isinstance(body, SnapshotPart):
             self.comparing.on_part(sender, body)
-        elif not isinstance(body, Hello):
+        elif not isinstance(body, Hello | Membership):
             self.links.greeting.note_message(sender, body)
             self._loop.put(Receive(sender=sender, message=body))
 
@@ -531,6 +553,7 @@ class Server:
 
     def _on_change(self) -> None:
         self._peers_changed.set()
+        self.changing.on_news()
 
     def _on_hello(self, hello: Hello) -> None:
         self._compare_memory(hello)

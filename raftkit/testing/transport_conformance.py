@@ -28,6 +28,7 @@ from raftkit.driver_messages import (
     ForwardRefused,
     Frame,
     Hello,
+    Membership,
     Scope,
     SnapshotPart,
     SnapshotWanted,
@@ -364,13 +365,17 @@ def append(index: int, *payloads: bytes) -> AppendEntries:
     )
 
 
+def a_group() -> Configuration:
+    """Of one."""
+    return Configuration(members=(Member(id="a", incarnation=1, address="somewhere"),))
+
+
 def chunk(offset: int, data: bytes) -> SnapshotChunk:
     """A part of a snapshot."""
-    member = Member(id="a", incarnation=1, address="somewhere")
     meta = SnapshotMeta(
         index=Index(9),
         term=Term(1),
-        configuration=Configuration(members=(member,)),
+        configuration=a_group(),
         configuration_index=Index(1),
         time_ns=1,
         elapsed_ns=1,
@@ -427,4 +432,5 @@ def every_message() -> list[Message | DriverMessage]:
         StateDigests(digests=(a_digest(8), a_digest(9))),
         SnapshotWanted(index=Index(9), offset=4),
         SnapshotPart(index=Index(9), offset=4, data=b"the rest"),
+        Membership(index=Index(9), configuration=a_group()),
     ]

@@ -22,6 +22,7 @@ from raftkit.driver_messages import (
     Forward,
     ForwardRefused,
     Hello,
+    Membership,
     SnapshotPart,
     SnapshotWanted,
     StateDigests,
@@ -82,6 +83,7 @@ _TAGGED = struct.Struct(">BB")
 _APPEND = struct.Struct(">BBQQQQI")
 _SNAPSHOT = struct.Struct(">BBQQQQQQQIQII")
 _FORWARD = struct.Struct(">BBQI")
+_MEMBERSHIP = struct.Struct(">BBQI")
 _LENGTH = struct.Struct(">I")
 
 
@@ -106,6 +108,9 @@ def encode_message(
             return _TAGGED.pack(FORMAT, Tag.FORWARD_REFUSED) + body
         case StateDigests() | SnapshotWanted() | SnapshotPart():
             return encode_digest_message(message)
+        case Membership(index=index, configuration=configuration):
+            blob = configuration.encode()
+            return _MEMBERSHIP.pack(FORMAT, Tag.MEMBERSHIP, index, len(blob)) + blob
         case Hello():
             return _TAGGED.pack(FORMAT, Tag.HELLO) + encode_hello(message)
         case _:
@@ -305,6 +310,15 @@ def _hello(data: _Octets, limits: Limits, newer: bool) -> Hello:
     return decode_hello(_control(data, limits), newer=newer)
 
 
+def _membership(data: _Octets, limits: Limits, newer: bool) -> Membership:
+    index, size = _unpack_header(_MEMBERSHIP, data)
+    blob, at = _cut(data, _MEMBERSHIP.size, size)
+    _check_end(data, at, newer=newer)
+    return Membership(
+        index=checked_index(index, lowest=1), configuration=_configuration(blob, limits)
+    )
+
+
 _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMessage]]] = {
     Tag.APPEND_ENTRIES: _append_entries,
     Tag.SNAPSHOT_CHUNK: _snapshot_chunk,
@@ -314,6 +328,7 @@ _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMess
     Tag.STATE_DIGESTS: decode_digests,
     Tag.SNAPSHOT_WANTED: decode_wanted,
     Tag.SNAPSHOT_PART: decode_part,
+    Tag.MEMBERSHIP: _membership,
 }
 
 

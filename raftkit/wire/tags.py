@@ -35,3 +35,4 @@ class Tag(IntEnum):
     STATE_DIGESTS = 36
     SNAPSHOT_WANTED = 37
     SNAPSHOT_PART = 38
+    MEMBERSHIP = 39

@@ -10,12 +10,20 @@ import pytest
 import trio
 
 from raftkit.driver.founding import Founding, rolled_back
-from raftkit.driver.greeting import Greeting
+from raftkit.driver.greeting import GUESTS_MAX, Greeting
 from raftkit.driver.links import Links
 from raftkit.driver.planning import make_plan
 from raftkit.driver.replica import Replica
-from raftkit.driver_messages import UNBORN, FoundingRecord, Frame, Hello, Remembered, Scope
-from raftkit.membership import Configuration, Settings
+from raftkit.driver_messages import (
+    UNBORN,
+    FoundingRecord,
+    Frame,
+    Hello,
+    Membership,
+    Remembered,
+    Scope,
+)
+from raftkit.membership import Configuration, Member, Settings
 from raftkit.messages import (
     AppendAccepted,
     AppendEntries,
@@ -164,17 +172,38 @@ async def test_a_founded_group_that_names_us_is_adopted() -> None:
     assert bench.found() is None
 
 
-@pytest.mark.parametrize("incarnation", [2, 0])
-async def test_a_founded_group_that_names_another_incarnation_is_not_adopted(
-    incarnation: int,
-) -> None:
+async def test_a_founded_group_that_offers_nothing_is_not_adopted() -> None:
     bench = Bench()
     bench.everyone()
-    bench.hear("b", BORN, ord("b"), founding=bench.record(a=incarnation))
+    bench.hear("b", BORN, ord("b"))
 
     assert bench.founding.adopt(bench.greeting) is None
     assert bench.found() is None
+    assert bench.founding.is_refused(bench.greeting)
     assert "does not name a@" in bench.founding.missing(bench.greeting)[0]
+
+
+@pytest.mark.parametrize("incarnation", [2, 0])
+async def test_who_was_admitted_later_adopts_the_record_that_does_not_name_it(
+    incarnation: int,
+) -> None:
+    """It is offered only to whom the newest configuration names."""
+    bench = Bench()
+    bench.everyone()
+    record = bench.record(a=incarnation)
+    bench.hear("b", BORN, ord("b"), founding=record)
+
+    assert bench.founding.adopt(bench.greeting) == record
+    assert not bench.founding.is_refused(bench.greeting)
+
+
+async def test_who_is_to_join_founds_nothing() -> None:
+    bench = Bench()
+    bench.founding = attrs.evolve(bench.founding, joins=True)
+    bench.everyone()
+
+    assert bench.founding.founders == ()
+    assert bench.found() is None
 
 
 async def test_nothing_is_adopted_while_anybody_remembers_a_promise_of_ours() -> None:
@@ -347,13 +376,9 @@ async def test_two_nodes_that_greet_each_other_come_to_rest(
     assert len(bench.sent) <= 2
 
 
-async def test_the_founding_record_is_offered_to_whom_it_names_and_who_promised_nothing() -> None:
-    bench = Bench()
-    bench.everyone()
-    record = bench.found()
-    assert record is not None
-    storage = MemoryStorage("a")
-    links = Links(
+def links_of(bench: Bench) -> Links:
+    """Those of node a, unborn, before they have an endpoint."""
+    return Links(
         plan=make_plan(
             id="a",
             members=MEMBERS,
@@ -371,7 +396,7 @@ async def test_the_founding_record_is_offered_to_whom_it_names_and_who_promised_
             paranoid=False,
             threads=False,
         ),
-        record=storage.record,
+        record=attrs.evolve(MemoryStorage("a").record, identity=identity("a")),
         replica=Replica(Counter),
         founding=bench.founding,
         on_message=lambda *_: None,
@@ -379,10 +404,18 @@ async def test_the_founding_record_is_offered_to_whom_it_names_and_who_promised_
         on_change=lambda: None,
         on_lost=lambda *_: None,
     )
+
+
+async def test_the_founding_record_is_offered_to_whom_it_names_and_who_promised_nothing() -> None:
+    bench = Bench()
+    bench.everyone()
+    record = bench.found()
+    assert record is not None
+    links = links_of(bench)
     b, c = identity("b", ord("b")), identity("c", ord("c"))
     assert links._hello(b).founding is None  # unborn itself
     links.endpoint = Deaf()
-    links.adopt(record, Configuration.decode(record.entry.payloads[0]))
+    links.adopt(record, Index(1), Configuration.decode(record.entry.payloads[0]))
 
     assert links._hello(b).founding == record
     assert links._hello(None).founding is None
@@ -402,3 +435,120 @@ class Deaf:
 
     def send(self, targets: Any, body: Any) -> None:
         pass
+
+
+# ── guests ───────────────────────────────────────────────────────────────────────────────────────────
+
+
+@attrs.define
+class Meeting:
+    """Node a, born into a group of a, b and c, whose configuration stands at index 10; and who comes."""
+
+    links: Links = attrs.field(init=False)
+    configuration: Configuration = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        bench = Bench()
+        bench.everyone()
+        record = bench.found()
+        assert record is not None
+        self.links = links_of(bench)
+        self.links.endpoint = Deaf()
+        self.configuration = Configuration.decode(record.entry.payloads[0])
+        self.links.adopt(record, Index(10), self.configuration)
+        self.scope = record.scope
+        self.hello = bench.hello()
+
+    scope: Scope = attrs.field(init=False)
+    hello: Hello = attrs.field(init=False)
+
+    def meet(self, name: str, scope: Scope | None = None) -> None:
+        self.links.linked(name)
+        self.say(name, self.hello, scope)
+
+    def say(self, name: str, body: Hello | Membership, scope: Scope | None = None) -> None:
+        frame = Frame(scope=scope or self.scope, sender=identity(name, 7), body=body)
+        self.links.received(frame)
+
+    def with_member(self, name: str) -> Configuration:
+        member = Member(id=name, incarnation=7, address=f"memory:{name}")
+        return attrs.evolve(self.configuration, members=(*self.configuration.members, member))
+
+
+async def test_a_guest_is_heard_once_it_shows_a_newer_configuration_that_names_it() -> None:
+    meeting = Meeting()
+    meeting.meet("d")
+    greeting = meeting.links.greeting
+    assert not greeting.is_heard("d")
+
+    meeting.say("d", Membership(index=Index(10), configuration=meeting.with_member("d")))
+    assert not greeting.is_heard("d")  # ours is as new
+    meeting.say("d", Membership(index=Index(11), configuration=meeting.with_member("e")))
+    assert not greeting.is_heard("d")  # it names another
+    meeting.say("d", Membership(index=Index(11), configuration=meeting.with_member("d")))
+    assert greeting.hears(identity("d", 7))
+    assert not greeting.hears(identity("d", 8))
+
+    meeting.links.follow(Index(11), meeting.configuration)  # it was removed by that very entry
+    assert not greeting.is_heard("d")
+
+
+async def test_what_a_guest_showed_holds_for_its_link_only() -> None:
+    meeting = Meeting()
+    meeting.meet("d")
+    meeting.say("d", Membership(index=Index(11), configuration=meeting.with_member("d")))
+    assert meeting.links.greeting.is_heard("d")
+    meeting.meet("d")  # over another link
+
+    assert not meeting.links.greeting.is_heard("d")
+
+
+async def test_guests_are_forgotten_when_they_go_and_are_few() -> None:
+    meeting = Meeting()
+    names = [f"x{number:02}" for number in range(GUESTS_MAX + 4)]
+    for name in names:
+        meeting.meet(name, UNBORN)
+    greeting = meeting.links.greeting
+    assert list(greeting.guests) == names[:GUESTS_MAX]
+
+    for name in names:
+        meeting.links.unreachable(name, "gone")
+    assert greeting.guests == {}
+
+
+async def test_who_became_a_member_was_met_already() -> None:
+    """Its hello is not asked for again: it is offered the founding record at the next greeting."""
+    meeting = Meeting()
+    meeting.meet("d", UNBORN)
+    meeting.links.follow(Index(11), meeting.with_member("d"))
+
+    assert meeting.links.greeting.peers["d"].identity == identity("d", 7)
+    assert meeting.links._hello(identity("d", 7)).founding is not None
+    assert "d" not in meeting.links.greeting.guests
+
+
+async def test_a_node_learns_from_a_newer_configuration_that_it_is_a_member_no_more() -> None:
+    meeting = Meeting()
+    meeting.meet("d")
+    without = attrs.evolve(meeting.configuration, members=meeting.with_member("d").members[1:])
+    said = [(9, without), (11, without), (13, meeting.with_member("d")), (12, without)]
+    found: list[bool] = []
+    for index, configuration in said:
+        meeting.say("d", Membership(index=Index(index), configuration=configuration))
+        found.append(meeting.links.names_no_more)
+
+    # Ours is newer than the first; of the others, the newest counts.
+    assert found == [False, True, False, False]
+
+
+async def test_who_leaves_stays_linked_until_it_is_let_go() -> None:
+    meeting = Meeting()
+    fewer = attrs.evolve(meeting.configuration, members=meeting.configuration.members[:2])
+    meeting.links.follow(Index(11), fewer)
+    assert meeting.links.leaving == {"c"}
+    assert "c" in meeting.links.greeting.peers
+
+    meeting.links.let_go({"a", "b", "c"})
+    assert "c" in meeting.links.greeting.peers
+    meeting.links.let_go({"a", "b"})
+    assert (meeting.links.leaving, "c" in meeting.links.greeting.peers) == (frozenset(), False)

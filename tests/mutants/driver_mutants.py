@@ -21,6 +21,7 @@ _FOUNDING = "tests/node/test_founding.py"
 _FOUNDING_RULES = "tests/driver/test_founding_rules.py"
 _LEADERSHIP = "tests/node/test_leadership.py"
 _LOOP = "tests/driver/test_loop.py"
+_MEMBERSHIP = "tests/node/test_membership.py"
 _OLD_CODE = "tests/node/test_old_code.py"
 _READING = "tests/driver/test_reading.py"
 _REPLICA = "tests/driver/test_replica.py"
@@ -39,6 +40,71 @@ def _mistake(name: str, rule: str, file: str, old: str, new: str, *tests: str) -
 
 
 DRIVER_MUTANTS = (
+    # ── membership ──
+    _mistake(
+        "newcomer-founds",
+        "who is to join founds nothing",
+        "founding.py",
+        "if self.joins or self.missing(greeting)",
+        "if self.missing(greeting)",
+        _MEMBERSHIP,
+    ),
+    _mistake(
+        "any-guest-is-heard",
+        "who is no member is heard only if it shows a newer configuration that names it",
+        "greeting.py",
+        "elif peer.id in self.guests and peer.vouched_at <= self._index:",
+        "elif False:",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "who-leaves-is-cut-off",
+        "who is removed is told so before its link may go",
+        "links.py",
+        "        self._staying = {**self._staying, **members}\n",
+        "        self._staying = members\n",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "who-left-stays-linked",
+        "links to who left end when the core is done with it",
+        "links.py",
+        "        gone = self.leaving.difference(still_wanted)\n",
+        "        gone = frozenset[NodeId]()\n",
+        _FOUNDING_RULES,
+    ),
+    _mistake(
+        "nobody-is-invited",
+        "a newcomer that knows nobody is dialled",
+        "links.py",
+        "wanted = {**self._staying, **self._invited}",
+        "wanted = {**self._staying}",
+        _MEMBERSHIP,
+    ),
+    _mistake(
+        "who-was-away-is-not-told",
+        "a node that was removed while it was away is told, and new members are heard (E9)",
+        "links.py",
+        "            self._out((hello.sender.id,), news)\n",
+        "            pass\n",
+        _MEMBERSHIP,
+    ),
+    _mistake(
+        "change-in-the-log-is-said-not-to-be",
+        "what was not decided in time may still happen",
+        "changing.py",
+        "        if asked.sent:\n",
+        "        if False:\n",
+        _MEMBERSHIP,
+    ),
+    _mistake(
+        "change-before-it-may-be",
+        "a leader that has committed nothing of its term is waited for",
+        "changing.py",
+        "            if raft.commit_index >= since:\n",
+        "            if True:\n",
+        _MEMBERSHIP,
+    ),
     # ── leadership ──
     _mistake(
         "body-outlives-leadership",
@@ -285,8 +351,8 @@ DRIVER_MUTANTS = (
         "anybody-founds",
         "the smallest founds, or there are two groups",
         "founding.py",
-        "        if self.missing(greeting) or self.identity.id != min(self.members):",
-        "        if self.missing(greeting):",
+        "if self.joins or self.missing(greeting) or self.identity.id != min(self.members):",
+        "if self.joins or self.missing(greeting):",
         _FOUNDING_RULES,
         _FOUNDING,
     ),
@@ -301,9 +367,9 @@ DRIVER_MUTANTS = (
     _mistake(
         "any-incarnation-is-named",
         "a group names directories, not names (E13)",
-        "founding.py",
-        "        return Configuration.decode(hello.founding.entry.payloads[0]).knows(self.identity)",
-        "        return True",
+        "links.py",
+        "self._configuration is not None and self._configuration.knows(peer)",
+        "self._configuration is not None",
         _FOUNDING_RULES,
     ),
     _mistake(

@@ -10,6 +10,7 @@ from raftkit.driver_messages import (
     FoundingRecord,
     Frame,
     Hello,
+    Membership,
     Remembered,
     Scope,
     SnapshotPart,
@@ -147,6 +148,7 @@ MESSAGES: dict[str, Message | DriverMessage] = {
     ),
     "snapshot reply": SnapshotReply(term=Term(6), index=Index(1000), offset=4117, installed=False),
     "timeout now": TimeoutNow(term=Term(6)),
+    "membership": Membership(index=Index(47), configuration=CONFIGURATION),
     "hello": HELLO,
     "forward": Forward(
         request=0x0001000000000003,

@@ -9,7 +9,14 @@ import attrs
 import pytest
 
 from raftkit import encoding
-from raftkit.driver_messages import DriverMessage, Forward, ForwardAccepted, ForwardRefused, Hello
+from raftkit.driver_messages import (
+    DriverMessage,
+    Forward,
+    ForwardAccepted,
+    ForwardRefused,
+    Hello,
+    Membership,
+)
 from raftkit.encoding import U63_MAX, U64_MAX
 from raftkit.errors import RemoteProtocolError
 from raftkit.membership import MEMBERS_MAX
@@ -115,6 +122,7 @@ BOUNDARIES: list[Message | DriverMessage] = [
     SnapshotReply(term=Term(1), index=Index(1), offset=U63_MAX, installed=True),
     TimeoutNow(term=Term(1)),
     TimeoutNow(term=Term(U63_MAX)),
+    Membership(index=Index(1), configuration=CONFIGURATION),
     ForwardAccepted(request=U64_MAX, first=Index(1), term=Term(1)),
 ]
 

@@ -1,0 +1,248 @@
+"""Changes of the group, asked of this node while it leads: who comes is awaited, and the core's answer told.
+
+Laws: a refusal is definite, and one line that says what to do. A newcomer without an incarnation is the
+unborn node of that name which says hello at that address: only it can be admitted, whoever had the name
+before. When the leadership, or the time, ends over a change that is in the log, its outcome is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+import trio
+
+from raftkit.changes import (
+    AddLearner,
+    Change,
+    ChangeMembership,
+    ChangeRefused,
+    MembershipChanged,
+    MembershipUnknown,
+)
+from raftkit.core import Raft
+from raftkit.driver.greeting import Peer
+from raftkit.driver.links import Links
+from raftkit.driver_messages import UNBORN
+from raftkit.errors import LocalProtocolError, NodeClosed, NotLeader, OutcomeUnknown
+from raftkit.membership import Configuration
+from raftkit.messages import Input, Refusal, Refused
+from raftkit.model import Identity, Index
+
+__all__ = ["Changing"]
+
+_Answer = MembershipChanged | MembershipUnknown | Refused
+
+
+@attrs.define(eq=False)
+class _Asked:
+    """A change on its way to the core's answer."""
+
+    sent: bool = False
+    "Whether the core has it."
+    settled: trio.Event = attrs.field(factory=trio.Event)
+    answer: _Answer | None = None
+    "None: not yet, or the node ended before."
+
+
+@attrs.define(eq=False, kw_only=True)
+class Changing:
+    """What callers want changed of the group."""
+
+    identity: Identity
+    "Of this node."
+    raft: Callable[[], Raft | None]
+    "The core, to be read; None while unborn."
+    links: Callable[[], Links]
+    "Where newcomers knock."
+    new_ticket: Callable[[], int]
+    put: Callable[[Input], None]
+    "Give this to the core, which is there."
+    _closed: str | None = attrs.field(init=False, default=None)
+    _asked: dict[int, _Asked] = attrs.field(init=False, factory=dict[int, _Asked])
+    "By ticket."
+    _news: trio.lowlevel.ParkingLot = attrs.field(init=False, factory=trio.lowlevel.ParkingLot)
+    "Who waits until something is heard of a peer, is applied, or another leads."
+
+    async def change(
+        self, changes: Sequence[object], *, based_on: Index | None, within: float
+    ) -> Index:
+        """Have these changes made, all or none. See `Node.change_membership`."""
+        wanted, asked = _checked(changes), _Asked()
+        with trio.move_on_after(within):
+            complete = await self._complete(wanted)
+            return await self._ask(asked, complete, based_on)
+        raise self._too_late(wanted, asked, within)
+
+    async def _ask(
+        self, asked: _Asked, changes: tuple[Change, ...], based_on: Index | None
+    ) -> Index:
+        """Ask the core, once it may change anything."""
+        raft = await self._wait_ready()
+        ticket = self.new_ticket()
+        self._asked[ticket] = asked
+        try:
+            self.put(ChangeMembership(ticket=ticket, changes=changes, based_on=based_on))
+            asked.sent = True
+            await asked.settled.wait()
+        finally:
+            del self._asked[ticket]
+        match asked.answer:
+            case MembershipChanged(index=index):
+                return index
+            case Refused() as refused:
+                raise _error(raft, refused, based_on)
+            case MembershipUnknown():
+                raise OutcomeUnknown(
+                    None,
+                    f"{self.identity.id} lost the leadership while the change was not decided: "
+                    "the members are then what `members` of the next leader says",
+                )
+            case None:
+                raise OutcomeUnknown(None, f"{self._closed}, before it was decided")
+
+    async def _wait_ready(self) -> Raft:
+        """Wait until the leader's no-op is committed: earlier it may change nothing (Ongaro, 2015)."""
+        while True:
+            raft = self._leading()
+            since = raft.leads_since
+            assert since is not None  # it leads
+            if raft.commit_index >= since:
+                return raft
+            await self._news.park()
+
+    def _leading(self) -> Raft:
+        """The core, which leads. Raises NodeClosed, NotLeader."""
+        raft = self.raft()
+        if self._closed is not None:
+            raise NodeClosed(self._closed)
+        if raft is None or raft.leads_since is None:
+            raise NotLeader(None if raft is None else raft.leader)
+        return raft
+
+    def _too_late(
+        self, changes: Sequence[Change], asked: _Asked, within: float
+    ) -> ChangeRefused | OutcomeUnknown:
+        """What to say when the time is over: what was missing, or that nobody knows."""
+        if asked.sent:
+            return OutcomeUnknown(
+                None,
+                f"it was not decided within {within:g} s: the members are then what `members` says",
+            )
+        missing = [it for it in changes if isinstance(it, AddLearner) and self._lacks(it)]
+        words = [f"{it.id} at {it.address} {self._lacks(it)}" for it in missing]
+        return ChangeRefused(
+            f"within {within:g} s: {'; '.join(words) or 'the leader could commit nothing'}"
+        )
+
+    # ── newcomers ────────────────────────────────────────────────────────────────────────────────
+
+    async def _complete(self, changes: tuple[Change, ...]) -> tuple[Change, ...]:
+        """The changes, with the incarnation of every newcomer, once all are here."""
+        await trio.lowlevel.checkpoint()
+        self._leading()
+        newcomers = [it for it in changes if isinstance(it, AddLearner)]
+        away = {it.id: it.address for it in newcomers if self._lacks(it)}
+        with self.links().invited(away):
+            while any(map(self._lacks, newcomers)):
+                await self._news.park()
+                self._leading()
+        return tuple(self._completed(it) for it in changes)
+
+    def _lacks(self, change: AddLearner) -> str:
+        """In words, why it isn't known yet which node that is; empty when it is."""
+        if change.incarnation or change.id == self.identity.id:
+            return ""
+        peer = self.links().greeting.find(change.id)
+        if peer is None or peer.hello is None:
+            why = "was not met" if peer is None else peer.why
+            return f"{why}: start it there, with join=True, or on an empty directory"
+        raft = self.raft()
+        known = raft is not None and peer.identity is not None and _knows(raft, peer)
+        if peer.scope != UNBORN and not known:
+            return "belongs to a group already, with that directory: delete it, and start the node again"
+        if peer.hello.address != change.address:
+            return f"says that it is reached at {peer.hello.address}: give that address"
+        return ""
+
+    def _completed(self, change: Change) -> Change:
+        if not isinstance(change, AddLearner) or change.incarnation:
+            return change
+        peer = self.links().greeting.find(change.id)
+        identity = self.identity if peer is None else peer.identity
+        assert identity is not None
+        return attrs.evolve(change, incarnation=identity.incarnation)
+
+    # ── what others report ───────────────────────────────────────────────────────────────────────
+
+    def on_answer(self, answer: _Answer) -> bool:
+        """The core answered: whether it was to a change, maybe of a caller that was cancelled."""
+        asked = self._asked.get(answer.ticket)
+        if asked is not None:
+            asked.answer = answer
+            asked.settled.set()
+        return asked is not None
+
+    def on_news(self) -> None:
+        """Something was heard of a peer, was applied, or another leads, or nobody."""
+        self._news.unpark_all()
+
+    def close(self, why: str) -> None:
+        """The node ends: so do all changes that are asked for."""
+        self._closed = why
+        for asked in self._asked.values():
+            asked.settled.set()
+        self._news.unpark_all()
+
+
+def _knows(raft: Raft, peer: Peer) -> bool:
+    assert peer.identity is not None
+    return raft.configuration.knows(peer.identity)
+
+
+def _checked(changes: Sequence[object]) -> tuple[Change, ...]:
+    """The changes. Raises ChangeRefused for none, LocalProtocolError for anything else."""
+    if not changes:
+        raise ChangeRefused("no change is asked for: give at least one, such as AddLearner(…)")
+    for it in changes:
+        if not isinstance(it, Change):
+            raise LocalProtocolError(
+                f"a change is an AddLearner, Promote, Demote, Remove, Readdress or ChangeSettings, "
+                f"got {it!r:.80}"
+            )
+    return tuple(it for it in changes if isinstance(it, Change))
+
+
+def _error(raft: Raft, refused: Refused, based_on: Index | None) -> ChangeRefused | NotLeader:
+    """What the caller is told, with what to do."""
+    match refused.reason:
+        case Refusal.NOT_LEADER:
+            return NotLeader(refused.leader)
+        case Refusal.UNDER_WAY:
+            words = (
+                f"the change at index {raft.configuration_index}, to {_in_words(raft.configuration)}, is "
+                "under way: ask again when it is done"
+            )
+        case Refusal.OVERTAKEN:
+            words = (
+                f"the configuration of index {based_on} was overtaken by that of index "
+                f"{raft.configuration_index}, {_in_words(raft.configuration)}: look again"
+            )
+        case Refusal.BEHIND:
+            names = set(refused.detail.split(", "))
+            ats = [f"{it.id} is at index {it.match_index}" for it in raft.peers() if it.id in names]
+            words = (
+                f"{'; '.join(ats)} of {raft.last_index}, too far to become a voter: ask again later, or "
+                "admit such a node with promote=True, and it becomes one by itself"
+            )
+        case _:
+            words = refused.detail or refused.reason.value
+    return ChangeRefused(words)
+
+
+def _in_words(configuration: Configuration) -> str:
+    """Its members, with the role of each that is no voter."""
+    return ", ".join(
+        it.id if it.role.name == "VOTER" else f"{it.id} ({it.role.name.lower()})"
+        for it in configuration.members
+    )
