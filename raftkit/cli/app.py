@@ -20,6 +20,7 @@ from raftkit.cli import (
     init as initialisation,
     leadership,
     log,
+    membership,
     replay,
     run_node,
     status as condition,
@@ -41,6 +42,14 @@ app = App(
 )
 app.command(log.app)
 app.command(replay.replay)
+for command in (
+    membership.members,
+    membership.admit,
+    membership.remove,
+    membership.promote,
+    membership.demote,
+):
+    app.command(command)
 
 
 def _finite(_: object, value: float) -> None:
@@ -163,6 +172,7 @@ def init(
     id: str,  # noqa: A002 - the option is called --id
     members: str,
     machine: str | None = None,
+    join: Annotated[bool | None, Parameter(negative=())] = None,
     listen: str | None = None,
     insecure: Annotated[bool | None, Parameter(negative=())] = None,
     election_timeout: tuple[float, float] | None = None,
@@ -193,6 +203,9 @@ def init(
         The founders: a=HOST:PORT,b=HOST:PORT,…
     machine
         Its state machine: MODULE:NAME or FILE.py:NAME. A list of one needs it now.
+    join
+        It comes to a group that is there: --members are where it knocks, and itself. The node that leads is
+        then told to admit it, see raftkit admit.
     listen
         HOST:PORT to listen at, if that is not the address in --members.
     insecure
@@ -227,6 +240,7 @@ def init(
         machine=machine,
         settings={
             "id": id,
+            "join": join,
             "listen": listen,
             "insecure": insecure,
             "election_timeout": election_timeout,
@@ -415,6 +429,12 @@ def run() -> None:
         # Cyclopts would draw a box, as wide as the terminal; scripts want one line.
         complain(f"{' '.join(str(error).split())} (see raftkit --help)")
         code = _USAGE
+    except CannotStart as error:
+        complain(f"{sys.argv[1]}: {error}")
+        code = _USAGE
+    except NotDone as error:
+        complain(f"{sys.argv[1]}: {error}")
+        code = _FAILED
     except log.CannotLook as error:
         complain(str(error))
         code = _USAGE

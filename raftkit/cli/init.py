@@ -2,7 +2,7 @@
 
 Laws: everything is checked before anything is made. A directory that holds anything is refused, so nothing
 is founded twice. A list of one is founded here, durably, before that is said; a longer one founds when all
-its nodes run.
+its nodes run. A node that is to join founds nothing.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ def run(options: Options) -> int:
         factory = load_factory(machine) if machine else None
     except (ConfigError, CannotLoad) as error:
         raise CannotStart(str(error)) from error
-    if len(file.members) == 1 and factory is None:
+    alone = len(file.members) == 1 and not file.joins
+    if alone and factory is None:
         raise CannotStart(
             "a list of one founds its group now, for which its machine is needed: give --machine"
         )
     try:
         _make(options.directory)
-        if factory is not None and len(file.members) == 1:
+        if factory is not None and alone:
             trio.run(_found, options.directory, file, factory)
         write_node_file(options.directory, file)
     except OSError as error:
@@ -122,7 +123,7 @@ async def _found(directory: Path, file: NodeFile, factory: Factory) -> None:
 
 def _tell(options: Options, file: NodeFile) -> None:
     """What was made, and the next command."""
-    alone = len(file.members) == 1
+    alone = len(file.members) == 1 and not file.joins
     then = f"raftkit run {shlex.quote(str(options.directory))}"
     if file.machine is None:
         then += " --machine MODULE:NAME"
@@ -131,7 +132,10 @@ def _tell(options: Options, file: NodeFile) -> None:
         print(json.dumps(facts))
         return
     print(f"{options.directory}: node {file.id} is ready")
-    if alone:
+    if file.joins:
+        admit = f"raftkit admit DIRECTORY {file.id} {file.members[file.id]}"
+        print(f"it waits to be admitted, by the node that leads: {admit}")
+    elif alone:
         print("its group is founded, with no other member")
     else:
         print(f"the group is founded when all of {', '.join(sorted(file.members))} run")

@@ -68,6 +68,11 @@ class NodeFile:
         return str(self.settings["id"])
 
     @property
+    def joins(self) -> bool:
+        """Whether it waits to be admitted to a group."""
+        return bool(self.settings.get("join", False))
+
+    @property
     def members(self) -> dict[str, str]:
         """The founders' addresses."""
         return dict(self.settings["members"])

@@ -1,0 +1,136 @@
+"""`raftkit members`, `admit`, `remove`, `promote` and `demote`: who is in a group, and the changes of that.
+
+Laws: any node of this machine says who the members are; changes are asked of the one that leads, and the
+others name it. A change is said to be made when it is committed.
+"""
+
+from __future__ import annotations
+
+import json as encoding
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+from cyclopts import Parameter
+
+from raftkit import AddLearner, Demote, Promote, Remove
+from raftkit.changes import Change, change_form
+from raftkit.cli.order import give
+
+__all__ = ["admit", "demote", "members", "promote", "remove"]
+
+_Json = Annotated[bool, Parameter(negative=())]
+
+
+def members(directory: Path = Path(), /, *, json: _Json = False) -> int:
+    """Say who is in a group, and with which role, as one of its nodes sees it.
+
+    Parameters
+    ----------
+    directory
+        The data directory of any node that runs on this machine. Default: the current one.
+    json
+        One JSON object.
+    """
+    status = cast("dict[str, Any]", give(directory, "status"))
+    listed: list[dict[str, Any]] = [
+        {name: it[name] for name in ("id", "address", "role", "here")}
+        | {"leads": it["id"] == status["leader"]}
+        for it in status["members"]
+    ]
+    if json:
+        facts = {"directory": str(directory), "index": status["configuration_index"]}
+        print(encoding.dumps({**facts, "members": listed}))
+        return 0
+    for it in listed:
+        words = [f"{it['id']}  {it['address']}  {it['role']}"]
+        words += ["leads"] if it["leads"] else []
+        words += [] if it["here"] else ["away"]
+        print(", ".join(words))
+    return 0
+
+
+def admit(
+    directory: Path,
+    id: str,  # noqa: A002 - the word in the usage
+    address: str,
+    /,
+    *,
+    learner: Annotated[bool, Parameter(negative=())] = False,
+    json: _Json = False,
+) -> int:
+    """Take a node into the group: one that was started to join, or a member that lost its directory.
+
+    It is awaited for half a minute if it does not run yet. It gets the log, or a snapshot, and becomes a
+    voter by itself when it has caught up. Exits with 1 if it can't be done, and says why.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads.
+    id
+        The newcomer's name.
+    address
+        HOST:PORT at which the others reach it.
+    learner
+        Let it stay without a vote.
+    json
+        The index of the change, as one JSON object.
+    """
+    wanted = AddLearner(id=id, address=address, promote=not learner)
+    role = "a learner" if learner else "a learner, and a voter as soon as it has caught up"
+    return _change(directory, wanted, f"{id} is {role}", json=json)
+
+
+def remove(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa: A002
+    """Take a member out of the group, for good. One that leads hands over first.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads.
+    id
+        Which member.
+    json
+        The index of the change, as one JSON object.
+    """
+    return _change(directory, Remove(id=id), f"{id} is no member any more", json=json)
+
+
+def promote(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa: A002
+    """Give a learner a vote, if it has caught up.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads.
+    id
+        Which learner.
+    json
+        The index of the change, as one JSON object.
+    """
+    return _change(directory, Promote(id=id), f"{id} is a voter", json=json)
+
+
+def demote(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa: A002
+    """Make a voter a learner: it still gets the log, without a vote.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads.
+    id
+        Which voter.
+    json
+        The index of the change, as one JSON object.
+    """
+    return _change(directory, Demote(id=id), f"{id} is a learner", json=json)
+
+
+def _change(directory: Path, wanted: Change, words: str, *, json: bool) -> int:
+    """Have one change made, and say so. Raises CannotStart where no node runs, and NotDone."""
+    index = give(directory, "change-membership", encoding.dumps([change_form(wanted)]))
+    if json:
+        print(encoding.dumps({"directory": str(directory), "index": index}))
+    else:
+        print(f"{words} (index {index})")
+    return 0

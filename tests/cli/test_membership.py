@@ -1,0 +1,86 @@
+"""`raftkit members`, `admit`, `remove`, `promote`, `demote`: a group grows and shrinks from the shell."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from raftkit.cli.child import free_addresses
+from tests.cli.test_run import Group
+from tests.cli.typed import MACHINE, poll, refused, typed
+
+
+def init(home: Path, name: str, members: dict[str, str], *options: object) -> str:
+    listed = ",".join(f"{it}={address}" for it, address in members.items())
+    code, out, err = typed(
+        "init", home, "--id", name, "--members", listed, "--machine", MACHINE, *options
+    )
+    assert (code, err) == (0, "")
+    return out
+
+
+def roles(home: Path) -> dict[str, str]:
+    code, out, _ = typed("members", home, "--json")
+    return {it["id"]: it["role"] for it in json.loads(out)["members"]} if code == 0 else {}
+
+
+def is_voter(home: Path, name: str) -> bool:
+    return roles(home).get(name) == "voter"
+
+
+def done(*words: object) -> str:
+    code, out, err = typed(*words)
+    assert (code, err) == (0, ""), err
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.accept("Q-07", "U-68")
+def test_a_group_grows_from_one_to_three_and_shrinks_from_the_shell(tmp_path: Path) -> None:
+    addresses = free_addresses(("a", "b", "c"))
+    a, b = tmp_path / "a", tmp_path / "b"
+    init(a, "a", {"a": addresses["a"]})
+    with ExitStack() as terminals:
+        group = Group(tmp_path, terminals)
+        group.start("a")
+        poll(lambda: "leads" in typed("members", a)[1])
+        for name in "bc":
+            home = tmp_path / name
+            said = init(home, name, {"a": addresses["a"], name: addresses[name]}, "--join")
+            assert f"raftkit admit DIRECTORY {name} {addresses[name]}\n" in said
+            group.start(name)
+            said = done("admit", a, name, addresses[name])
+            assert said.startswith(f"{name} is a learner, and a voter as soon as it has caught up")
+            poll(partial(is_voter, a, name))
+        assert done("members", a) == (
+            f"a  {addresses['a']}  voter, leads\nb  {addresses['b']}  voter\nc  {addresses['c']}  voter\n"
+        )
+        poll(lambda: roles(b) == dict.fromkeys("abc", "voter"))
+
+        assert done("demote", a, "c").startswith("c is a learner (index ")
+        assert done("promote", a, "c").startswith("c is a voter (index ")
+        code, out, err = typed("remove", b, "c")
+        assert (code, out) == (1, "")
+        assert err == "raftkit: remove: the node refused: not the leader; leader is a\n"
+        assert json.loads(done("remove", a, "c", "--json"))["index"] > 0
+        poll(
+            lambda: json.loads(typed("status", tmp_path / "c", "--json")[1])["status"] == "removed"
+        )
+        assert roles(a) == {"a": "voter", "b": "voter"}
+        code, _, err = typed("remove", a, "x")
+        assert (code, err) == (
+            1,
+            "raftkit: remove: the node refused: 'x' is no member; there are: a, b\n",
+        )
+
+
+def test_there_must_be_a_node(tmp_path: Path) -> None:
+    for words in (["members"], ["remove"], ["promote"], ["demote"]):
+        assert "no node runs there" in refused(
+            *words, tmp_path, *(["b"] if words != ["members"] else [])
+        )
+    assert "no node runs there" in refused("admit", tmp_path, "b", "127.0.0.1:7002")
