@@ -24,7 +24,7 @@ import trio
 
 from tests.processes.group import Group, Refused, Unanswered
 
-__all__ = ["Figures", "measure"]
+__all__ = ["Figures", "Load", "measure", "p99"]
 
 CALL_SECONDS = 20.0
 "No write may take so long."
@@ -57,7 +57,7 @@ class Figures:
 
 
 @attrs.define(eq=False)
-class _Load:
+class Load:
     """Writers and what they were told."""
 
     group: Group
@@ -86,7 +86,7 @@ async def measure(directory: Path, *, transfers: int, writers: int, nodes: int) 
     """Hand leadership over so many times under load, to each node in turn."""
     names = tuple("abcdefg"[:nodes])
     group = Group(directory=directory, names=names, program=("tests.processes.movable",))
-    load, moved, refused = _Load(group), list[tuple[float, float]](), 0
+    load, moved, refused = Load(group), list[tuple[float, float]](), 0
     async with trio.open_nursery() as nursery:
         nursery.start_soon(group.run)
         await group.wait_for(lambda: group.leader)
@@ -121,7 +121,7 @@ async def _hand_over(group: Group, moved: list[tuple[float, float]]) -> bool:
 
 
 def _figures(
-    load: _Load, moved: Sequence[tuple[float, float]], refused: int, began: float, ended: float
+    load: Load, moved: Sequence[tuple[float, float]], refused: int, began: float, ended: float
 ) -> Figures:
     pauses = [(one, other) for one, other in pairwise(load.finished) if one >= began]
     gaps = [
@@ -139,12 +139,13 @@ def _figures(
         writes_per_second=round(len(pauses) / (ended - began), 1),
         failed=tuple(load.failed),
         gap_median=round(statistics.median(gaps) * 1000, 1),
-        gap_p99=_p99(gaps),
-        usual_gap_p99=_p99([other - one for one, other in pauses]),
+        gap_p99=p99(gaps),
+        usual_gap_p99=p99([other - one for one, other in pauses]),
     )
 
 
-def _p99(seconds: Sequence[float]) -> float:
+def p99(seconds: Sequence[float]) -> float:
+    """In milliseconds, the time that a hundredth of these exceed; the longest of fewer than a hundred."""
     return round(sorted(seconds)[-1 - len(seconds) // 100] * 1000, 1)
 
 
