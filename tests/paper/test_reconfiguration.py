@@ -115,6 +115,19 @@ def test_change_is_in_force_when_appended_and_done_when_committed() -> None:
     assert done == [MembershipChanged(ticket=7, index=Index(4))]
 
 
+def test_either_configuration_may_stay_until_the_newer_is_committed() -> None:
+    """§4.1: what is only appended can be rolled back, so who decides for good looks at both."""
+    a = leader("1 1")
+    a.step(ask(ADD_D))
+
+    before = a.raft.possible_configurations
+    committed(a, "b")
+    after = a.raft.possible_configurations
+
+    assert before == (ABC, configuration_of(a))
+    assert after == (configuration_of(a),)
+
+
 def test_new_member_is_fed_at_once() -> None:
     """§4.1: it is probed from the end of the log, with the entry that admits it."""
     a = leader("1 1")
