@@ -105,6 +105,7 @@ def test_a_snapshot_that_forgets_a_list_is_noticed() -> None:
             "C1 DIVERGED",
             "C1 LOST",
             "C1 STALE",
+            "S11 StatesEqual",
             "S23 SnapshotsEqual",
             "S23 StatesEqual",
         }
