@@ -19,9 +19,7 @@ from raftkit.leadership import (
     SteppedDown,
     TransferLeadership,
 )
-from raftkit.messages import (
-    TimeoutNow,
-)
+from raftkit.messages import TimeoutNow
 from raftkit.model import Identity, NodeId
 
 __all__ = ["hand_over", "on_step_down", "on_timeout_now", "on_transfer_leadership"]
