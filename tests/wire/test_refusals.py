@@ -30,6 +30,7 @@ from raftkit.messages import (
     PreVoteRequest,
     ReadReply,
     ReadRequest,
+    Refusal,
     SnapshotReply,
     TimeoutNow,
     VoteReply,
@@ -397,7 +398,7 @@ def test_forward_of_commands_spelled_out_arrives_as_commands() -> None:
     assert _decode(encode_message(spelled)) == Forward(request=7, payloads=(b"a", b"b"))
 
 
-@pytest.mark.parametrize("number", range(1, 10))
+@pytest.mark.parametrize("number", range(1, len(Refusal) + 1))
 def test_every_reason_of_a_refusal_has_its_number(number: int) -> None:
     message = _decode(_cbor(Tag.FORWARD_REFUSED, 7, number, None))
 
@@ -409,7 +410,7 @@ def test_every_reason_of_a_refusal_has_its_number(number: int) -> None:
     "positions, why",
     [
         ((7, 0, None), "refused for reason 0"),
-        ((7, 11, None), "refused for reason 11"),
+        ((7, len(Refusal) + 1, None), f"refused for reason {len(Refusal) + 1}"),
         ((7, True, None), "not a number from 0"),
         ((True, 1, None), "not a number from 0"),
         ((-1, 1, None), "not a number from 0"),
