@@ -732,7 +732,7 @@ def grown(*names: str) -> Cluster:
     return s
 
 
-@pytest.mark.accept("C-39", "U-68", "Q-23")
+@pytest.mark.accept("U-68", "Q-23")
 def test_server_that_joins_becomes_a_voter_and_may_lead() -> None:
     """§4.2.1: learner, caught up, voter, without anybody asking again."""
     s = grown("d")
