@@ -154,9 +154,7 @@ async def test_a_follower_far_behind_gets_a_snapshot_and_cuts_where_the_others_d
     recorder = Recorder.on(monkeypatch)
     async with local_cluster(Journal, 3, in_memory=True, snapshot_entries=50) as cluster:
         await cluster.crash("c")
-        await trio.sleep(
-            0.1
-        )  # in the very tick in which it was heard last, it might come back soon
+        await trio.sleep(0.1)  # in the tick in which it was heard last, it might come back soon
         await write(cluster, "a", 170)
         await cluster.restart("c")
         assert len(await cluster["c"].read(Journal.read())) == 170
@@ -199,9 +197,7 @@ async def test_a_follower_given_a_snapshot_asked_for_cuts_where_the_others_do(
     recorder = Recorder.on(monkeypatch)
     async with local_cluster(Journal, 3, in_memory=True, snapshot_entries=50) as cluster:
         await cluster.crash("c")
-        await trio.sleep(
-            0.1
-        )  # in the very tick in which it was heard last, it might come back soon
+        await trio.sleep(0.1)  # in the tick in which it was heard last, it might come back soon
         await write(cluster, "a", 70)
         await settle(cluster)
         asked = {name: (await cluster[name].snapshot()).index for name in "ab"}

@@ -137,7 +137,7 @@ def test_head_of_a_segment_is_never_taken_for_torn() -> None:
         assert "durable before the file got its name" in str(refusal(damaged(disk, SECOND, zeroed)))
 
 
-# ── what can't be told ───────────────────────────────────────────────────────────────────
+# ── what can't be told ───────────────────────────────────────────────────────────────────────────────
 
 
 def test_undetectable_a_last_batch_that_rots_to_zeros_before_it_is_proved() -> None:
