@@ -173,7 +173,7 @@ class Group:
 
     def states(self) -> set[bytes]:
         """Digests of the states of all that run."""
-        return {node._server.replica.digest() for node in self.cluster}  # pyright: ignore[reportPrivateUsage]
+        return {server_of(node).replica.digest() for node in self.cluster}
 
 
 @asynccontextmanager
@@ -193,13 +193,30 @@ async def group(size: int = 3, factory: Any = Tally, **settings: Any) -> AsyncGe
         yield found
 
 
-async def follower_of(it: Group) -> NodeId:
+async def slipping_follower(it: Group) -> NodeId:
+    """One that is to count its next command wrong."""
     leader = await it.cluster.wait_leader()
-    return next(node.id for node in it.cluster if node is not leader)
+    name = next(node.id for node in it.cluster if node is not leader)
+    WRONG[name] = 1
+    return name
+
+
+async def divergent_follower(it: Group) -> NodeId:
+    """One that was found, and gets no snapshot until the network is mended."""
+    name = await slipping_follower(it)
+    it.network.lose(name, SnapshotPart)
+    await it[name].execute(Tally.add(5))
+    await it.fill()
+    assert it[name].status == "divergent"
+    return name
 
 
 def index_of_cut(it: Node[Any]) -> int:
     return it.statistics().snapshot_index
+
+
+def server_of(node: Node[Any]) -> Any:
+    return node._server  # pyright: ignore[reportPrivateUsage]
 
 
 # ── found and mended ─────────────────────────────────────────────────────────────────────────────
@@ -210,8 +227,7 @@ async def test_a_follower_that_miscounted_is_found_at_the_next_cut_and_mended(
     autojump_clock: trio.testing.MockClock, size: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with group(size) as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         leader = await it.cluster.wait_leader()
 
         await leader.execute(Tally.add(5))
@@ -255,8 +271,7 @@ async def test_a_leader_that_miscounted_leads_no_more_until_it_is_mended(
 
 async def test_a_mended_node_can_lead(autojump_clock: trio.testing.MockClock) -> None:
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         await it[wrong].execute(Tally.add(5))
         await it.fill()
         await it.wait_healed(wrong)
@@ -278,13 +293,8 @@ async def test_a_divergent_node_answers_no_reads_and_says_why(
 ) -> None:
     """Nor does it answer from what it holds when it is called: only once its state is a right one."""
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
-        it.network.lose(wrong, SnapshotPart)
-        await it[wrong].execute(Tally.add(5))
-        await it.fill()
+        wrong = await divergent_follower(it)
 
-        assert it[wrong].status == "divergent"
         for consistency in ("local", "linearizable"):
             with pytest.raises(Diverged, match="diverged at index 10"):
                 await it[wrong].read(Tally.value(), consistency=consistency)
@@ -299,8 +309,7 @@ async def test_a_read_that_waits_when_its_node_diverges_is_refused(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         it.network.lose(wrong, SnapshotPart)
         await it[wrong].execute(Tally.add(5))
         beyond = it[wrong].statistics().last_index + 100
@@ -316,12 +325,7 @@ async def test_a_call_at_a_divergent_node_is_answered_from_the_right_state(
 ) -> None:
     """It waits meanwhile: its command is decided by the group, and applied here when that can be."""
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
-        it.network.lose(wrong, SnapshotPart)
-        await it[wrong].execute(Tally.add(5))
-        await it.fill()
-        assert it[wrong].status == "divergent"
+        wrong = await divergent_follower(it)
 
         with pytest.raises(OutcomeUnknown):
             await it[wrong].execute(Tally.add(7), timeout=1.0)
@@ -344,11 +348,7 @@ async def test_a_divergent_node_cuts_no_snapshots_and_keeps_up_with_the_log(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
-        it.network.lose(wrong, SnapshotPart)
-        await it[wrong].execute(Tally.add(5))
-        await it.fill()
+        wrong = await divergent_follower(it)
         before = index_of_cut(it[wrong])
         for _ in range(12):
             await it.fill()
@@ -367,8 +367,7 @@ async def test_a_node_that_restarts_before_it_was_found_is_found_then(
 ) -> None:
     """Its own snapshot is wrong on disk: it says so by its digest as soon as it is back."""
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         it.network.lose(wrong, StateDigests)
         await it[wrong].execute(Tally.add(5))
         await it.fill()
@@ -390,12 +389,7 @@ async def test_a_divergent_node_that_restarts_is_mended_after_all(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
-        it.network.lose(wrong, SnapshotPart)
-        await it[wrong].execute(Tally.add(5))
-        await it.fill()
-        assert it[wrong].status == "divergent"
+        wrong = await divergent_follower(it)
 
         await it.cluster.crash(wrong)
         await it.start(wrong)
@@ -410,8 +404,7 @@ async def test_a_divergent_node_that_restarts_is_mended_after_all(
 
 async def test_what_was_mended_is_durable(autojump_clock: trio.testing.MockClock) -> None:
     async with group() as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         await it[wrong].execute(Tally.add(5))
         await it.fill()
         await it.wait_healed(wrong)
@@ -429,8 +422,7 @@ async def test_another_holder_is_asked_when_one_dies_midway(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with group(5) as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         for node in it.cluster:
             server_of(node).comparing.part_bytes = 40
         first = next(name for name in "abcde" if name != wrong)
@@ -468,8 +460,7 @@ async def test_a_holder_whose_snapshot_is_damaged_is_not_believed(
     autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with group(5) as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         liar = server_of(it[next(name for name in "abcde" if name != wrong)]).comparing
         storing = liar.storing
 
@@ -491,8 +482,7 @@ async def test_a_snapshot_of_another_state_is_refused_by_its_digest(
 ) -> None:
     """It is well formed, of the right index, and of a state that no majority ever had."""
     async with group(5) as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         liar = server_of(it[next(name for name in "abcde" if name != wrong)]).comparing
 
         async def another(snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
@@ -511,6 +501,12 @@ async def test_a_snapshot_of_another_state_is_refused_by_its_digest(
 
 
 # ── not decided, not compared ────────────────────────────────────────────────────────────────────
+
+
+def forged(index: int, *, version: int = 1) -> StateDigests:
+    """Of a state that nobody has."""
+    digest = StateDigest(index=Index(index), format=2, version=version, size=100, digest=b"\1" * 32)
+    return StateDigests(digests=(digest,))
 
 
 async def test_of_two_that_differ_nobody_is_called_wrong(
@@ -628,35 +624,21 @@ async def test_a_bytes_machine_is_compared_by_its_own_digest(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with group(factory=DigestedSum) as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        wrong = await slipping_follower(it)
         await sums(it)
         await it.wait_healed(wrong)
 
         assert [type(event) for event in it.said(wrong)] == [StateDiverged, StateHealed]
-        assert len({node._server.replica.machine.total for node in it.cluster}) == 1  # pyright: ignore[reportPrivateUsage]
+        assert len({server_of(node).replica.machine.total for node in it.cluster}) == 1
 
 
 async def test_a_bytes_machine_without_a_digest_is_not_compared(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with group(factory=Sum) as it:
-        wrong = await follower_of(it)
-        WRONG[wrong] = 1
+        await slipping_follower(it)
         await sums(it)
 
+        assert len({server_of(node).replica.machine.total for node in it.cluster}) == 2
         assert all(it.said(node.id) == [] for node in it.cluster)
         assert [node.status for node in it.cluster if node.status == "divergent"] == []
-
-
-# ── what gets in the way ─────────────────────────────────────────────────────────────────────────
-
-
-def server_of(node: Node[Any]) -> Any:
-    return node._server  # pyright: ignore[reportPrivateUsage]
-
-
-def forged(index: int, *, version: int = 1) -> StateDigests:
-    """Of a state that nobody has."""
-    digest = StateDigest(index=Index(index), format=2, version=version, size=100, digest=b"\1" * 32)
-    return StateDigests(digests=(digest,))
