@@ -12,7 +12,6 @@ import trio
 from raftkit.driver.founding import Founding, rolled_back
 from raftkit.driver.greeting import GUESTS_MAX, Greeting
 from raftkit.driver.links import Links
-from raftkit.driver.planning import make_plan
 from raftkit.driver.replica import Replica
 from raftkit.driver_messages import (
     UNBORN,
@@ -36,6 +35,7 @@ from raftkit.messages import (
 )
 from raftkit.model import Identity, Index, NodeId, Term
 from raftkit.storage import MemoryStorage
+from tests.driver.plans import plan_of_a
 from tests.node.machines import Counter
 
 MEMBERS = {name: f"memory:{name}" for name in "abc"}
@@ -379,23 +379,7 @@ async def test_two_nodes_that_greet_each_other_come_to_rest(
 def links_of(bench: Bench) -> Links:
     """Those of node a, unborn, before they have an endpoint."""
     return Links(
-        plan=make_plan(
-            id="a",
-            members=MEMBERS,
-            election_timeout=(0.25, 0.5),
-            heartbeat_interval=0.05,
-            leases=False,
-            entry_bytes_max=2000,
-            sessions_max=1,
-            session_idle=1.0,
-            snapshot_entries=0,
-            snapshot_bytes=0,
-            snapshot_elapsed=0,
-            upgrade_hold=10.0,
-            found=False,
-            paranoid=False,
-            threads=False,
-        ),
+        plan=plan_of_a(MEMBERS, found=False),
         record=attrs.evolve(MemoryStorage("a").record, identity=identity("a")),
         replica=Replica(Counter),
         founding=bench.founding,

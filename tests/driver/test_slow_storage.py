@@ -13,12 +13,13 @@ import trio
 import trio.testing
 
 from raftkit import MemoryNetwork, NodeClosed, NoQuorum, OutcomeUnknown
-from raftkit.driver import Replica, make_plan, open_server
+from raftkit.driver import Replica, open_server
 from raftkit.driver.storing import InLoop
 from raftkit.node import Node
 from raftkit.storage import MemoryStorage, Storage, Writer
 from raftkit.testing import local_cluster
 from raftkit.transports import Faults
+from tests.driver.plans import plan_of_a
 from tests.node.machines import Counter
 
 T = TypeVar("T")
@@ -40,25 +41,8 @@ class Slowly:
 
 @asynccontextmanager
 async def node_alone(calls: Slowly) -> AsyncGenerator[Node[Any]]:
-    plan = make_plan(
-        id="a",
-        members={"a": "memory:a"},
-        election_timeout=(0.25, 0.5),
-        heartbeat_interval=0.05,
-        leases=False,
-        entry_bytes_max=1024,
-        sessions_max=9,
-        session_idle=3600.0,
-        snapshot_entries=0,
-        snapshot_bytes=0,
-        snapshot_elapsed=0.0,
-        upgrade_hold=10.0,
-        found=True,
-        paranoid=True,
-        threads=False,
-    )
     storage = MemoryStorage("a")
-    plan = attrs.evolve(plan, calls=calls)
+    plan = attrs.evolve(plan_of_a({"a": "memory:a"}), calls=calls)
     async with open_server(plan, Replica(Counter), storage, MemoryNetwork()) as server:
         yield Node(server)
 

@@ -60,36 +60,16 @@ def test_the_log_gets_a_line_now_and_then(caplog: pytest.LogCaptureFixture) -> N
     assert len(bench.told) == 4
 
 
-def test_a_slow_clock_entry_is_named_as_such() -> None:
+@pytest.mark.parametrize(
+    "kind, name",
+    [(Kind.CLOCK, "on_clock"), (Kind.VERSION, "the upgrade")],
+    ids=["clock", "version"],
+)
+def test_what_is_slow_and_no_command_is_named_as_such(kind: Kind, name: str) -> None:
     bench = Bench()
-    run = Run(
-        first=Index(4),
-        term=Term(1),
-        time_ns=0,
-        elapsed_ns=0,
-        kinds=(Kind.CLOCK,),
-        payloads=(b"",),
-    )
+    run = Run(first=Index(4), term=Term(1), time_ns=0, elapsed_ns=0, kinds=(kind,), payloads=(b"",))
     note = bench.dog.watch(run)
     bench.now += 3.0
     note(Index(4))
 
-    assert bench.told == [SlowCommand(index=Index(4), command="on_clock", seconds=3.0)]
-
-
-def test_an_upgrade_is_named() -> None:
-    bench = Bench()
-    run = Run(
-        first=Index(7),
-        term=Term(1),
-        time_ns=0,
-        elapsed_ns=0,
-        kinds=(Kind.VERSION,),
-        payloads=(b"",),
-    )
-    note = bench.dog.watch(run)
-    bench.now += 2
-
-    note(Index(7))
-
-    assert bench.told == [SlowCommand(index=Index(7), command="the upgrade", seconds=2.0)]
+    assert bench.told == [SlowCommand(index=Index(4), command=name, seconds=3.0)]

@@ -10,11 +10,11 @@ import trio
 
 from raftkit import ConfigError, MemoryNetwork, open_node
 from raftkit.driver import RecordingStopped, open_recorder, open_server
-from raftkit.driver.planning import make_plan
 from raftkit.driver.recording import read_recording
 from raftkit.driver.replica import Replica
 from raftkit.storage import MemoryStorage
 from raftkit.testing.replay import Crashed, Heard, Played, Started, replay
+from tests.driver.plans import plan_of_a
 from tests.node.machines import Counter
 
 NAMES = "abc"
@@ -77,23 +77,7 @@ async def test_a_replay_of_each_node_has_the_effects_that_the_node_had(tmp_path:
 async def test_a_recording_that_is_full_is_an_event_and_the_node_goes_on(
     tmp_path: Path, autojump_clock: trio.testing.MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    plan = make_plan(
-        id="a",
-        members={"a": "a"},
-        election_timeout=(0.25, 0.5),
-        heartbeat_interval=0.05,
-        leases=False,
-        entry_bytes_max=2000,
-        sessions_max=1,
-        session_idle=1.0,
-        snapshot_entries=0,
-        snapshot_bytes=0,
-        snapshot_elapsed=0,
-        upgrade_hold=10.0,
-        found=True,
-        paranoid=True,
-        threads=False,
-    )
+    plan = plan_of_a({"a": "a"})
     storage = MemoryStorage("a")
     with closing(open_recorder(tmp_path / "a.rec", bytes_max=800)) as recorder:
         async with open_server(
