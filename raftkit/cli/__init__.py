@@ -20,6 +20,10 @@
     status         `raftkit status`: what nodes say of themselves
     status_look    a node by its directory: what it answers, or what it left there
     status_view    its status for people
+    membership     `raftkit members`, `admit`, `remove`, `promote`, `demote`
+    leadership     `raftkit transfer-leadership`, `step-down`
+    upgrade        `raftkit upgrade`: a newer version of the machine comes in force now
+    order          what these tell a node, over the socket in its data directory
     bench          `raftkit bench`: writes a second, how long they take, what is saturated
     bench_machine  the two replicated state machines
     bench_load     a closed loop of tasks that write

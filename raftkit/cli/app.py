@@ -1,6 +1,7 @@
 """What `raftkit …` understands: commands, options, and one line for whatever it does not.
 
-Law: an option that can't work is refused before anything is made or started, with exit code 2.
+Laws: an option that can't work is refused before anything is made or started, with exit code 2. Commands let
+CannotStart and NotDone pass; `run` says them in one line, behind the command's name.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from raftkit.cli import (
     replay,
     run_node,
     status as condition,
-    upgrade as upgrading,
+    upgrade,
 )
 from raftkit.cli.order import NotDone
 from raftkit.cli.starting import CannotStart
@@ -48,6 +49,9 @@ for command in (
     membership.remove,
     membership.promote,
     membership.demote,
+    leadership.transfer_leadership,
+    leadership.step_down,
+    upgrade.upgrade,
 ):
     app.command(command)
 
@@ -105,11 +109,7 @@ def demo(
         data=data,
         json=json,
     )
-    try:
-        return demonstration.run(options)
-    except CannotStart as error:
-        complain(f"demo: {error}")
-        return _USAGE
+    return demonstration.run(options)
 
 
 def _above_zero(_: object, value: float) -> None:
@@ -157,11 +157,7 @@ def bench(
         data=data,
         json=json,
     )
-    try:
-        return benchmark.run(options)
-    except CannotStart as error:
-        complain(f"bench: {error}")
-        return _USAGE
+    return benchmark.run(options)
 
 
 @app.command
@@ -256,11 +252,7 @@ def init(
         },
         json=json,
     )
-    try:
-        return initialisation.run(options)
-    except CannotStart as error:
-        complain(f"init: {error}")
-        return _USAGE
+    return initialisation.run(options)
 
 
 @app.command(name="run")
@@ -286,11 +278,7 @@ def run_one(
         Each line is a JSON object.
     """
     options = run_node.Options(directory=directory, machine=machine, json=json)
-    try:
-        return run_node.run(options)
-    except CannotStart as error:
-        complain(f"run: {error}")
-        return _USAGE
+    return run_node.run(options)
 
 
 @app.command
@@ -314,106 +302,7 @@ def status(
         One JSON object, or a list of several.
     """
     options = condition.Options(directories=directories or (Path(),), watch=watch, json=json)
-    try:
-        return condition.run(options)
-    except CannotStart as error:
-        complain(f"status: {error}")
-        return _USAGE
-
-
-@app.command
-def upgrade(
-    directory: Path = Path(),
-    /,
-    *,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
-    """Bring the newest version of the state machine in force that the code of all voters has.
-
-    A leader does so by itself once they have had it for upgrade_hold seconds. There is no way back: from
-    then on, a node of older code stops applying. Exits with 1 if it can't be done, and says who holds it
-    back.
-
-    Parameters
-    ----------
-    directory
-        The data directory of any node of the group that runs on this machine. Default: the current one.
-    json
-        The version in force then, as one JSON object.
-    """
-    try:
-        return upgrading.run(upgrading.Options(directory=directory, json=json))
-    except CannotStart as error:
-        complain(f"upgrade: {error}")
-        return _USAGE
-    except NotDone as error:
-        complain(f"upgrade: {error}")
-        return _FAILED
-
-
-@app.command
-def transfer_leadership(
-    directory: Path = Path(),
-    /,
-    *,
-    to: str | None = None,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
-    """Have another node lead, without a failed command: before planned work on the one that leads.
-
-    Exits with 1 if it can't be done, and says why: who leads instead, or what is wrong with the target. The
-    node that was asked then goes on leading.
-
-    Parameters
-    ----------
-    directory
-        The data directory of the node that leads. Default: the current one.
-    to
-        The member that shall lead. Default: whoever is ready first.
-    json
-        Who leads then, as one JSON object.
-    """
-    try:
-        return leadership.transfer(leadership.Options(directory=directory, json=json), to)
-    except CannotStart as error:
-        complain(f"transfer-leadership: {error}")
-        return _USAGE
-    except NotDone as error:
-        complain(f"transfer-leadership: {error}")
-        return _FAILED
-
-
-@app.command
-def step_down(
-    directory: Path = Path(),
-    /,
-    *,
-    transfer: Annotated[bool, Parameter(negative="--no-transfer")] = True,
-    json: Annotated[bool, Parameter(negative=())] = False,
-) -> int:
-    """Have the node that leads make room, in any case; it goes on as a follower.
-
-    It hands over, and leads no more after an election timeout even if nobody took over. Exits with 1 if it
-    does not lead, or if nobody is there to hand over to.
-
-    Parameters
-    ----------
-    directory
-        The data directory of the node that leads. Default: the current one.
-    transfer
-        Hand over first; with --no-transfer it stops at once, and the others elect after a silence.
-    json
-        Who leads then, as one JSON object.
-    """
-    try:
-        options = leadership.Options(directory=directory, json=json)
-        return leadership.step_down(options, hand_over=transfer)
-    except CannotStart as error:
-        complain(f"step-down: {error}")
-        return _USAGE
-    except NotDone as error:
-        complain(f"step-down: {error}")
-        return _FAILED
+    return condition.run(options)
 
 
 def complain(words: str) -> None:

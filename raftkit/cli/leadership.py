@@ -2,41 +2,57 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Annotated
 
-import attrs
+from cyclopts import Parameter
 
-from raftkit.cli.order import give
+from raftkit.cli.order import Json, give, say
 
-__all__ = ["Options", "step_down", "transfer"]
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """What the command line asked for."""
-
-    directory: Path
-    "Of the node that leads."
-    json: bool
-    "Whether stdout is for a machine."
+__all__ = ["step_down", "transfer_leadership"]
 
 
-def transfer(options: Options, to: str | None) -> int:
-    """Have another member lead, and say which. Raises CannotStart where no node runs, and NotDone."""
-    return _tell(options, give(options.directory, "transfer-leadership", to))
+def transfer_leadership(
+    directory: Path = Path(), /, *, to: str | None = None, json: Json = False
+) -> int:
+    """Have another node lead, without a failed command: before planned work on the one that leads.
+
+    Exits with 1 if it can't be done, and says why: who leads instead, or what is wrong with the target. The
+    node that was asked then goes on leading.
+
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads. Default: the current one.
+    to
+        The member that shall lead. Default: whoever is ready first.
+    json
+        Who leads then, as one JSON object.
+    """
+    leader = give(directory, "transfer-leadership", to)
+    return say(directory, "leader", leader, f"{leader} leads", json=json)
 
 
-def step_down(options: Options, *, hand_over: bool) -> int:
-    """Have the node lead no more, and say who does. Raises CannotStart where no node runs, and NotDone."""
-    return _tell(
-        options, give(options.directory, "step-down", None if hand_over else "without transfer")
-    )
+def step_down(
+    directory: Path = Path(),
+    /,
+    *,
+    transfer: Annotated[bool, Parameter(negative="--no-transfer")] = True,
+    json: Json = False,
+) -> int:
+    """Have the node that leads make room, in any case; it goes on as a follower.
 
+    It hands over, and leads no more after an election timeout even if nobody took over. Exits with 1 if it
+    does not lead, or if nobody is there to hand over to.
 
-def _tell(options: Options, leader: object) -> int:
-    if options.json:
-        print(json.dumps({"directory": str(options.directory), "leader": leader}))
-    else:
-        print(f"{leader} leads")
-    return 0
+    Parameters
+    ----------
+    directory
+        The data directory of the node that leads. Default: the current one.
+    transfer
+        Hand over first; with --no-transfer it stops at once, and the others elect after a silence.
+    json
+        Who leads then, as one JSON object.
+    """
+    leader = give(directory, "step-down", None if transfer else "without transfer")
+    return say(directory, "leader", leader, f"{leader} leads", json=json)

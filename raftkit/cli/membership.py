@@ -14,14 +14,12 @@ from cyclopts import Parameter
 
 from raftkit import AddLearner, Demote, Promote, Remove
 from raftkit.changes import Change, change_form
-from raftkit.cli.order import give
+from raftkit.cli.order import Json, give, say
 
 __all__ = ["admit", "demote", "members", "promote", "remove"]
 
-_Json = Annotated[bool, Parameter(negative=())]
 
-
-def members(directory: Path = Path(), /, *, json: _Json = False) -> int:
+def members(directory: Path = Path(), /, *, json: Json = False) -> int:
     """Say who is in a group, and with which role, as one of its nodes sees it.
 
     Parameters
@@ -56,7 +54,7 @@ def admit(
     /,
     *,
     learner: Annotated[bool, Parameter(negative=())] = False,
-    json: _Json = False,
+    json: Json = False,
 ) -> int:
     """Take a node into the group: one that was started to join, or a member that lost its directory.
 
@@ -81,7 +79,7 @@ def admit(
     return _change(directory, wanted, f"{id} is {role}", json=json)
 
 
-def remove(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa: A002
+def remove(directory: Path, id: str, /, *, json: Json = False) -> int:  # noqa: A002
     """Take a member out of the group, for good. One that leads hands over first.
 
     Parameters
@@ -96,7 +94,7 @@ def remove(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa:
     return _change(directory, Remove(id=id), f"{id} is no member any more", json=json)
 
 
-def promote(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa: A002
+def promote(directory: Path, id: str, /, *, json: Json = False) -> int:  # noqa: A002
     """Give a learner a vote, if it has caught up.
 
     Parameters
@@ -111,7 +109,7 @@ def promote(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa
     return _change(directory, Promote(id=id), f"{id} is a voter", json=json)
 
 
-def demote(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa: A002
+def demote(directory: Path, id: str, /, *, json: Json = False) -> int:  # noqa: A002
     """Make a voter a learner: it still gets the log, without a vote.
 
     Parameters
@@ -129,8 +127,4 @@ def demote(directory: Path, id: str, /, *, json: _Json = False) -> int:  # noqa:
 def _change(directory: Path, wanted: Change, words: str, *, json: bool) -> int:
     """Have one change made, and say so. Raises CannotStart where no node runs, and NotDone."""
     index = give(directory, "change-membership", encoding.dumps([change_form(wanted)]))
-    if json:
-        print(encoding.dumps({"directory": str(directory), "index": index}))
-    else:
-        print(f"{words} (index {index})")
-    return 0
+    return say(directory, "index", index, f"{words} (index {index})", json=json)

@@ -5,16 +5,22 @@ Law: the node decides whether it may and can; nothing here can force it.
 
 from __future__ import annotations
 
+import json as encoding
 from pathlib import Path
+from typing import Annotated
 
 import trio
+from cyclopts import Parameter
 
 from raftkit.cli.starting import CannotStart
 from raftkit.driver import ask_node
 from raftkit.driver.local_socket import ORDER_SECONDS
 from raftkit.errors import RemoteProtocolError
 
-__all__ = ["NotDone", "give"]
+__all__ = ["Json", "NotDone", "give", "say"]
+
+Json = Annotated[bool, Parameter(negative=())]
+"The option --json."
 
 
 class NotDone(Exception):
@@ -33,6 +39,12 @@ def give(directory: Path, order: str, argument: str | None = None) -> object:
         raise NotDone(str(error)) from error
     except OSError as error:
         raise CannotStart(f"{directory}: {error.strerror or error}") from error
+
+
+def say(directory: Path, fact: str, answer: object, words: str, *, json: bool) -> int:
+    """Say what came of it, as `words` or as the fact of that name. The exit code."""
+    print(encoding.dumps({"directory": str(directory), fact: answer}) if json else words)
+    return 0
 
 
 async def _ask(directory: Path, order: str, argument: str | None) -> object:

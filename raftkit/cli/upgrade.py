@@ -5,31 +5,27 @@ Law: the node decides whether it may, by what all voters' code has; nothing here
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import attrs
+from raftkit.cli.order import Json, give, say
 
-from raftkit.cli.order import give
-
-__all__ = ["Options", "run"]
+__all__ = ["upgrade"]
 
 
-@attrs.frozen(kw_only=True)
-class Options:
-    """What the command line asked for."""
+def upgrade(directory: Path = Path(), /, *, json: Json = False) -> int:
+    """Bring the newest version of the state machine in force that the code of all voters has.
 
-    directory: Path
-    "Of a node that runs."
-    json: bool
-    "Whether stdout is for a machine."
+    A leader does so by itself once they have had it for upgrade_hold seconds. There is no way back: from
+    then on, a node of older code stops applying. Exits with 1 if it can't be done, and says who holds it
+    back.
 
-
-def run(options: Options) -> int:
-    """Have it done, and say which version is in force. Raises CannotStart where no node runs, and NotDone."""
-    version = give(options.directory, "upgrade")
-    if options.json:
-        print(json.dumps({"directory": str(options.directory), "version": version}))
-    else:
-        print(f"version {version} of the machine is in force")
-    return 0
+    Parameters
+    ----------
+    directory
+        The data directory of any node of the group that runs on this machine. Default: the current one.
+    json
+        The version in force then, as one JSON object.
+    """
+    version = give(directory, "upgrade")
+    words = f"version {version} of the machine is in force"
+    return say(directory, "version", version, words, json=json)
