@@ -27,7 +27,7 @@ from raftkit.changes import (
 from raftkit.membership import Configuration, Role
 from raftkit.model import Identity, Index, Kind, NodeId
 from raftkit.testing.ghosts import Ghosts
-from raftkit.testing.world_configurations import halves_of
+from raftkit.testing.world_configurations import agree
 from raftkit.testing.world_disk import LogImage
 from raftkit.testing.world_server import Server
 from raftkit.testing.world_stage import Stage
@@ -180,11 +180,7 @@ class Churn:
 
 def suffices(configuration: Configuration, there: Callable[[Identity], bool]) -> bool:
     """Whether these servers can elect and commit, in each half."""
-    factor = configuration.settings.replication_factor
-    return all(
-        sum(map(there, half)) >= max(len(half) // 2 + 1, min(factor, len(half)))
-        for half in halves_of(configuration)
-    )
+    return agree(configuration, there, configuration.settings.replication_factor)
 
 
 def _configurations(log: LogImage, after: Index) -> Mapping[bytes, Configuration]:
