@@ -23,6 +23,7 @@ import attrs
 from tests.mutants.driver_mutants import DRIVER_MUTANTS
 from tests.mutants.lease_mutants import LEASE_MUTANTS
 from tests.mutants.literature_mutants import LITERATURE_MUTANTS
+from tests.mutants.machine_mutants import MACHINE_MUTANTS
 from tests.mutants.membership_mutants import MEMBERSHIP_MUTANTS
 from tests.mutants.mutants import MUTANTS, Mutant
 from tests.mutants.storage_mutants import STORAGE_MUTANTS
@@ -33,6 +34,7 @@ ALL = (
     *LITERATURE_MUTANTS,
     *LEASE_MUTANTS,
     *MEMBERSHIP_MUTANTS,
+    *MACHINE_MUTANTS,
     *TRANSFER_MUTANTS,
     *STORAGE_MUTANTS,
     *DRIVER_MUTANTS,

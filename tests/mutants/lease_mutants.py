@@ -6,15 +6,13 @@ it still believes in itself. See `mutants.py`.
 
 from __future__ import annotations
 
-from tests.mutants.mutants import Mutant
+from functools import partial
+
+from tests.mutants.mutants import Mutant, beside_the_core
 
 __all__ = ["LEASE_MUTANTS"]
 
-
-def _mistake(name: str, rule: str, file: str, old: str, new: str, *tests: str) -> Mutant:
-    killed_by = frozenset({"tests"})
-    return Mutant(name, rule, file, old, new, killed_by, package="driver", tests=tests)
-
+_mistake = partial(beside_the_core, package="driver")
 
 _PAPER = frozenset({"paper"})
 _SCRIPTED = frozenset({"paper", "scenarios"})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["MUTANTS", "Mutant"]
+__all__ = ["MUTANTS", "Mutant", "beside_the_core"]
 
 
 @attrs.frozen
@@ -39,6 +39,14 @@ class Mutant:
     def path(self) -> str:
         """The file, from the root of the tree."""
         return f"raftkit/{self.package}/{self.file}"
+
+
+def beside_the_core(
+    name: str, rule: str, file: str, old: str, new: str, *tests: str, package: str
+) -> Mutant:
+    """A mistake in another package, which these tests must notice."""
+    killed_by = frozenset({"tests"})
+    return Mutant(name, rule, file, old, new, killed_by, package=package, tests=tests)
 
 
 _PAPER = frozenset({"paper"})

@@ -5,7 +5,9 @@ See `mutants.py`. `tests` says which files are to notice; no simulator of the co
 
 from __future__ import annotations
 
-from tests.mutants.mutants import Mutant
+from functools import partial
+
+from tests.mutants.mutants import beside_the_core
 
 __all__ = ["STORAGE_MUTANTS"]
 
@@ -16,11 +18,7 @@ _LOG = "tests/storage/test_log.py"
 _OS_DISK = "tests/storage/test_os_disk.py"
 _WRITER = "tests/storage/test_writer.py"
 
-
-def _mistake(name: str, rule: str, file: str, old: str, new: str, *tests: str) -> Mutant:
-    killed_by = frozenset({"tests"})
-    return Mutant(name, rule, file, old, new, killed_by, package="storage", tests=tests)
-
+_mistake = partial(beside_the_core, package="storage")
 
 STORAGE_MUTANTS = (
     # ── synced, then said ──
