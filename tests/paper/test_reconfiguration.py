@@ -1,4 +1,4 @@
-"""§4.1 one change at a time, §4.2.1 catching up, §4.2.2 who removes itself, §4.3 joint consensus."""
+"""§4.1 one change at a time, §4.2.1 catching up, and whole groups that change."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ import pytest
 from raftkit.changes import (
     AddLearner,
     Change,
-    ChangeMembership,
     ChangeSettings,
-    Demote,
     MembershipChanged,
     MembershipUnknown,
     Promote,
@@ -19,24 +17,10 @@ from raftkit.changes import (
 )
 from raftkit.core.progress import Probing
 from raftkit.leadership import TransferLeadership
-from raftkit.membership import Configuration, Role, Settings
-from raftkit.messages import (
-    Answer,
-    AppendAccepted,
-    AppendEntries,
-    Effects,
-    Heartbeat,
-    Propose,
-    Read,
-    ReadConfirmed,
-    ReadReply,
-    ReadRequest,
-    Refusal,
-    Refused,
-    Unfit,
-    VoteReply,
-)
-from raftkit.model import Index, Kind
+from raftkit.membership import Role, Settings
+from raftkit.messages import AppendAccepted, AppendEntries, Effects, Refusal, Refused, Unfit
+from raftkit.model import Index
+from tests.paper.changes import ADD_D, answer_to, ask, committed, configuration_of, roles
 from tests.paper.cluster import Cluster, cluster
 from tests.paper.server import (
     ABC,
@@ -45,9 +29,6 @@ from tests.paper.server import (
     HEARTBEAT,
     Server,
     accepted_by,
-    append,
-    beat,
-    entry,
     everyone_answers,
     follower,
     group,
@@ -55,47 +36,7 @@ from tests.paper.server import (
     leader,
     messages_to,
     server,
-    who,
 )
-
-ADD_D = AddLearner(id="d", incarnation=1, address="d:1")
-
-
-def ask(*changes: Change, based_on: int | None = None, ticket: int = 7) -> ChangeMembership:
-    """Somebody asks for these."""
-    index = None if based_on is None else Index(based_on)
-    return ChangeMembership(ticket=ticket, changes=changes, based_on=index)
-
-
-def answer_to(it: Server, *changes: Change, based_on: int | None = None) -> Refused | None:
-    """How the server refuses these changes; None if it takes them up."""
-    answers = it.step(ask(*changes, based_on=based_on)).answer
-    assert len(answers) <= 1
-    return next((answer for answer in answers if isinstance(answer, Refused)), None)
-
-
-def committed(a: Server, *names: str) -> list[Answer]:
-    """The leader's log is durable here and at these; what it answers."""
-    answers: list[Answer] = []
-    while a.unwritten:
-        answers += a.persist().answer
-    for name in names:
-        answers += accepted_by(a, name).answer
-    return answers
-
-
-def configuration_of(a: Server) -> Configuration:
-    """The one in force."""
-    return a.raft.configuration
-
-
-def roles(a: Server) -> str:
-    """Members and their roles: `a b c d-learner`."""
-    return " ".join(
-        m.id if m.role is Role.VOTER else f"{m.id}-{m.role.name.lower()}"
-        for m in configuration_of(a).members
-    )
-
 
 # ── one change at a time ─────────────────────────────────────────────────────────────────────────────
 
@@ -405,318 +346,6 @@ def test_learners_are_not_counted_before_they_are_promoted() -> None:
     committed(a, "d", "e")
 
     assert a.raft.commit_index == 0
-
-
-# ── who leaves ───────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_removed_peer_is_told_before_it_is_let_go() -> None:
-    """§4.2.3: or it would never know, and campaign; it is fed until an answer shows that it knows."""
-    a = leader("1 1")
-    told = messages_to("c", a.step(ask(Remove(id="c"))))
-    (entry,) = told
-    assert isinstance(entry, AppendEntries)
-    assert entry.last_index == 4
-    committed(a, "b")
-    fed = list(a.leadership.progress)
-    told = messages_to("c", accepted_by(a, "c"))
-
-    a.tick(HEARTBEAT)
-    a.receive("c", beat(a, index=4))
-
-    assert fed == ["b", "c"]
-    assert told == []  # of the commit it was told when that came about
-    assert list(a.leadership.progress) == ["b"]
-    assert a.leadership.departing == {}
-
-
-def test_removed_peer_hears_of_the_commit_at_once() -> None:
-    """§4.2.3: as who waits for an entry does."""
-    a = leader("1 1")
-    a.step(ask(Remove(id="c")))
-    a.persist()
-
-    effects = accepted_by(a, "b")
-
-    heard = Heartbeat(term=a.raft.term, round=a.leadership.round, commit_index=Index(4))
-    assert messages_to("c", effects) == [heard]
-
-
-def test_removed_peer_that_is_silent_is_let_go() -> None:
-    """Ours: it may be gone for good, which is why it was removed."""
-    a = leader("1 1")
-    a.step(ask(Remove(id="c")))
-    committed(a, "b")
-    for _ in range(ELECTION_MAX // HEARTBEAT + 1):
-        a.tick(HEARTBEAT)
-        everyone_answers(a, "b")
-
-    assert list(a.leadership.progress) == ["b"]
-
-
-def test_removed_peer_is_not_counted() -> None:
-    """§4.1: from the moment its removal is in the log."""
-    a = leader("1 1")
-    a.step(ask(Remove(id="c")))
-
-    assert committed(a, "c") == []
-    assert a.raft.commit_index == 3
-
-
-def test_answers_of_who_was_let_go_do_nothing() -> None:
-    """E19: they may be long on their way."""
-    a = leader("1 1")
-    a.step(ask(Remove(id="c")))
-    committed(a, "b", "c")
-    a.tick(HEARTBEAT)
-    a.receive("c", beat(a, index=4))
-
-    late = a.receive("c", beat(a, index=4), AppendAccepted(term=a.raft.term, index=Index(4)))
-
-    assert late == Effects()
-
-
-def test_reads_of_who_was_let_go_are_forgotten() -> None:
-    """E19: nobody is there to be answered; others' reads go on."""
-    a = leader("1 1", configuration=group("abc", learners="d"))
-    a.receive("d", ReadRequest(term=a.raft.term, ticket=5))
-    a.step(ask(Remove(id="d")))
-    a.receive("d", ReadRequest(term=a.raft.term, ticket=6))
-    committed(a, "b", "d")
-    a.step(Read(ticket=8))
-    a.tick(HEARTBEAT)
-    a.receive("d", beat(a, index=4))
-
-    effects = a.receive("b", beat(a, index=4))
-
-    assert effects.answer == (ReadConfirmed(ticket=8, index=Index(4)),)
-    assert not any(isinstance(message, ReadReply) for message in messages_to("d", effects))
-
-
-def test_peer_that_is_added_again_at_once_is_fed_on() -> None:
-    """E18: the same disk, the same log."""
-    a = leader("1 1")
-    a.step(ask(Remove(id="c")))
-    committed(a, "b", "c")
-    before = a.leadership.progress["c"]
-
-    a.step(ask(AddLearner(id="c", incarnation=1, address="c:1")))
-
-    assert a.leadership.progress["c"] is before
-    assert a.leadership.departing == {}
-
-
-def test_new_incarnation_starts_from_nothing() -> None:
-    """E13: what the old one held is gone; neither its answers nor its reads count."""
-    a = leader("1 1")
-    a.receive("c", ReadRequest(term=a.raft.term, ticket=5))
-    a.step(ask(AddLearner(id="c", incarnation=2, address="c:2")))
-
-    old = a.receive(who("c", 1), AppendAccepted(term=a.raft.term, index=Index(4)))
-    match_index = a.leadership.progress["c"].match_index
-    accepted_by(a, "c", incarnation=2)
-
-    assert (old, match_index) == (Effects(), 0)
-    assert a.leadership.progress["c"].match_index == 4
-    assert roles(a) == "a b c-learner"
-
-
-@pytest.mark.accept("C-40")
-def test_leader_commits_its_own_removal_and_resigns() -> None:
-    """§4.2.2, E4: it leads until that is committed, and is not counted for it; others are told first."""
-    a = leader("1 1")
-    a.step(ask(Remove(id="a")))
-    alone = committed(a)
-    one = accepted_by(a, "b").answer
-    leads = a.raft.role
-
-    effects = accepted_by(a, "c")
-
-    assert (alone, one, leads) == ([], (), "leader")
-    assert effects.answer == (MembershipChanged(ticket=7, index=Index(4)),)
-    assert a.raft.role == "follower"
-    for peer in "bc":
-        assert [it for it in messages_to(peer, effects) if isinstance(it, Heartbeat)]
-
-
-def test_leader_that_is_demoted_becomes_a_learner() -> None:
-    """§4.2.2: the same, but it stays."""
-    a = leader("1 1")
-    a.step(ask(Demote(id="a")))
-
-    committed(a, "b", "c")
-
-    assert (a.raft.role, roles(a)) == ("learner", "a-learner b c")
-
-
-def test_removed_leader_takes_no_more_proposals() -> None:
-    """§3.6.1: its log must end, so that another holds all of it and can be elected."""
-    a = leader("1 1")
-    a.step(ask(Remove(id="a")))
-    a.propose(b"x")
-    accepted = AppendAccepted(term=a.raft.term, index=Index(4))
-    a.receive("b", accepted)
-    a.receive("c", accepted)
-    assert (a.raft.commit_index, a.raft.role) == (4, "leader")
-
-    refused = a.step(Propose(ticket=9, payloads=(b"y",))).answer
-    accepted_by(a, "b")
-
-    assert refused == (Refused(ticket=9, reason=Refusal.NOT_LEADER, leader=None),)
-    assert a.raft.role == "follower"
-
-
-def test_removed_server_campaigns_while_its_removal_may_be_lost() -> None:
-    """§4.2.2, E15: b, which never heard of it, can't win against the longer log of a; a can, uncounted."""
-    s = cluster(
-        server("1 1", "a", configuration=group("ab")), server("1 1", "b", configuration=group("ab"))
-    )
-    s.elect("a", "b")
-    s.pass_time(3 * HEARTBEAT)
-    s.step("a", ask(Remove(id="a")))
-    s["a"].persist_all()
-    s.lose()
-    s["a"].restart()
-
-    s.pass_time(8 * ELECTION_MAX)
-
-    assert s["b"].raft.role == "leader"
-    assert roles(s["b"]) == "b"
-    assert s["a"].raft.commit_index >= 4
-
-
-def test_removed_server_that_campaigns_does_not_count_itself() -> None:
-    """§4.2.2: not a member of its newest configuration."""
-    a = server("1 1")
-    a.receive("b", heartbeat(1))
-    removal = entry(3, 1, kind=Kind.CONFIGURATION, payload=group("bcd").encode())
-    a.receive("b", attrs.evolve(append(1, (2, 1)), runs=(removal,)))
-    a.persist_all()
-    a.stand()
-    a.receive("b", VoteReply(term=a.raft.term, granted=True))
-    one = a.raft.role
-
-    a.receive("c", VoteReply(term=a.raft.term, granted=True))
-
-    assert (one, a.raft.role) == ("candidate", "leader")
-
-
-# ── joint ────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_two_voters_at_once_change_in_two_entries() -> None:
-    """§4.3: a joint configuration first; when it is committed by both halves, the new one alone."""
-    a = leader("1 1", configuration=group("abc", learners="de"))
-    a.step(ask(Promote(id="d"), Promote(id="e"), Remove(id="b"), Remove(id="c")))
-    joint = configuration_of(a)
-    by_new = committed(a, "d", "e")
-    waits = a.raft.configuration_index
-    by_both = committed(a, "b")
-    second = configuration_of(a)
-
-    done = committed(a, "d")
-
-    assert joint == group("ade", leaving="bc", outgoing="abc")
-    assert (by_new, waits, by_both) == ([], 4, [])
-    assert second == group("ade")
-    assert done == [MembershipChanged(ticket=7, index=Index(5))]
-
-
-def test_joint_configuration_is_committed_by_both_halves() -> None:
-    """§4.3, E5: neither the old half nor the new one alone."""
-    a = leader("1 1", configuration=group("a", learners="bc"))
-    a.step(ask(Promote(id="b"), Promote(id="c")))
-
-    by_old = committed(a)
-    index = a.raft.commit_index
-    committed(a, "b")
-
-    assert (by_old, index, a.raft.configuration_index) == ([], 3, 5)
-
-
-def test_leader_that_leaves_with_others_leads_to_the_end() -> None:
-    """§4.2.2, §4.3: a leader of the old half alone goes on until the new configuration is committed."""
-    a = leader("1 1", configuration=group("abc", learners="de"))
-    a.step(ask(Promote(id="d"), Promote(id="e"), Remove(id="a"), Remove(id="b")))
-    committed(a, "c", "d")
-    between = (roles(a), a.raft.role)
-
-    done = committed(a, "c", "d")
-
-    assert between == ("c d e", "leader")
-    assert (done, a.raft.role) == ([MembershipChanged(ticket=7, index=Index(5))], "follower")
-
-
-def test_new_leader_leaves_the_joint_configuration_that_it_finds() -> None:
-    """§4.3, E3: whoever leads then, and only once its no-op commits the joint entry (E2)."""
-    joint = group("ade", leaving="bc", outgoing="abc")
-    a = leader("1 1", configuration=joint, matched=False)
-    committed(a, "d", "e")
-    early = configuration_of(a)
-
-    committed(a, "b")
-
-    assert (early, configuration_of(a)) == (joint, group("ade"))
-
-
-def test_joint_configuration_known_committed_is_not_left_before_the_no_op_commits() -> None:
-    """§4.1, E2: a new leader changes nothing before it has committed an entry of its term."""
-    joint = group("ade", leaving="bc", outgoing="abc")
-    a = follower("1 1", of="b", configuration=joint)
-    a.receive("b", append(1, (2, 1), commit=2))
-    a.forget_leader()
-    a.win()
-    early = configuration_of(a)
-
-    committed(a, "b", "d")
-
-    assert (a.raft.state.commit_index >= 3, early) == (True, joint)
-    assert configuration_of(a) == group("ade")
-
-
-def test_joint_configuration_is_not_left_while_leadership_is_handed_over() -> None:
-    """§3.10: nothing is appended meanwhile; it is left when that is over, by whoever leads."""
-    a = leader("1 1", configuration=group("abc", learners="de"))
-    a.step(ask(Promote(id="d"), Promote(id="e")))
-    a.step(TransferLeadership(ticket=1, target="b"))
-    committed(a, "b", "d", "e")
-    meanwhile = (a.raft.commit_index, roles(a), configuration_of(a).outgoing)
-    while a.leadership.transfer is not None:
-        a.tick(HEARTBEAT)
-        everyone_answers(a)
-
-    assert meanwhile == (4, "a b c d e", ("a", "b", "c"))
-    assert configuration_of(a).outgoing == ()
-
-
-def test_nothing_is_begun_while_joint() -> None:
-    """§4.3: also after the joint entry is committed, until the new configuration is."""
-    a = leader("1 1", configuration=group("abc", learners="de"))
-    a.step(ask(Promote(id="d"), Promote(id="e")))
-    joint = answer_to(a, Remove(id="b"))
-    committed(a, "b", "d", "e")
-    last = answer_to(a, Remove(id="b"))
-    committed(a, "b", "d")
-
-    assert joint is not None
-    assert last is not None
-    assert (joint.reason, last.reason) == (Refusal.UNDER_WAY, Refusal.UNDER_WAY)
-    assert answer_to(a, Remove(id="b")) is None
-
-
-def test_those_who_leave_are_fed_and_told_to_the_end() -> None:
-    """§4.3: members while joint, and then let go like anybody who is removed."""
-    a = leader("1 1", configuration=group("abc", learners="de"))
-    a.step(ask(Promote(id="d"), Promote(id="e"), Remove(id="b"), Remove(id="c")))
-    committed(a, "b", "d")
-    fed = sorted(a.leadership.progress), sorted(a.leadership.departing)
-    committed(a, "b", "c", "d", "e")
-    a.tick(HEARTBEAT)
-    for peer in "bcde":
-        a.receive(peer, beat(a, index=5))
-
-    assert fed == (["b", "c", "d", "e"], ["b", "c"])
-    assert list(a.leadership.progress) == ["d", "e"]
 
 
 # ── together ─────────────────────────────────────────────────────────────────────────────────────────
