@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
@@ -21,9 +23,24 @@ from raftkit.transports import MemoryNetwork
 from tests.node.machines import Counter, Journal
 
 
-def others(cluster: Cluster[Any], leader: Any) -> list[Any]:
-    """The running nodes but this one."""
-    return [node for node in cluster if node.id != leader.id]
+@asynccontextmanager
+async def group(
+    size: int = 3, factory: Any = Counter, **more: Any
+) -> AsyncGenerator[tuple[Cluster[Any], Any, list[Any]]]:
+    """Nodes in one process, the one that leads, and the others."""
+    async with local_cluster(factory, size, in_memory=True, **more) as cluster:
+        leader = await cluster.wait_leader()
+        yield cluster, leader, [node for node in cluster if node is not leader]
+
+
+@asynccontextmanager
+async def group_cut() -> AsyncGenerator[tuple[Cluster[Any], Any, Any]]:
+    """Such a group: its leader has counted 1, and now can't reach the node that comes last."""
+    network = MemoryNetwork()
+    async with group(network=network) as (cluster, leader, (target, _)):
+        await leader.execute(Counter.add(amount=1))
+        network.cut(leader.id, target.id)
+        yield cluster, leader, target
 
 
 # ── handing over ─────────────────────────────────────────────────────────────────────────────────────
@@ -33,21 +50,16 @@ def others(cluster: Cluster[Any], leader: Any) -> list[Any]:
 async def test_leadership_goes_to_the_named_node(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-        target = others(cluster, leader)[1]
-
+    async with group() as (_, leader, (_, target)):
         assert await leader.transfer_leadership(target.id) == target.id
         assert (target.status, leader.status) == ("leader", "follower")
 
 
 async def test_leadership_goes_to_anybody(autojump_clock: trio.testing.MockClock) -> None:
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-
+    async with group() as (cluster, leader, others):
         found = await leader.transfer_leadership()
 
-        assert found in {node.id for node in others(cluster, leader)}
+        assert found in {node.id for node in others}
         assert cluster[found].status == "leader"
 
 
@@ -86,10 +98,7 @@ async def test_commands_without_a_session_survive_a_transfer(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """What was sent at most once is not sent again, and need not be: the target has it."""
-    async with local_cluster(Journal, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-        target = others(cluster, leader)[0]
-
+    async with group(factory=Journal) as (_, leader, (target, _)):
         async with trio.open_nursery() as nursery:
             for number in range(100):
                 node = leader if number % 2 else target
@@ -102,9 +111,7 @@ async def test_commands_without_a_session_survive_a_transfer(
 
 async def test_only_the_leader_can_hand_over(autojump_clock: trio.testing.MockClock) -> None:
     """Anybody else says who leads."""
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-        node = others(cluster, leader)[0]
+    async with group() as (_, leader, (node, _)):
         await node.wait_leader()
 
         for call in (node.transfer_leadership, node.step_down):
@@ -117,9 +124,7 @@ async def test_only_the_leader_can_hand_over(autojump_clock: trio.testing.MockCl
 async def test_who_can_not_lead_is_refused_in_one_clear_line(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-        dead = others(cluster, leader)[0]
+    async with group() as (cluster, leader, (dead, _)):
         await cluster.crash(dead.id)
         await trio.sleep(0.3)
 
@@ -139,9 +144,7 @@ async def test_who_can_not_lead_is_refused_in_one_clear_line(
 async def test_single_node_has_nobody_to_hand_over_to(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with local_cluster(Counter, 1, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-
+    async with group(1) as (_, leader, _):
         with pytest.raises(TransferFailed, match="no other voter has been heard"):
             await leader.transfer_leadership()
 
@@ -150,13 +153,7 @@ async def test_single_node_has_nobody_to_hand_over_to(
 
 async def test_target_that_is_cut_off_is_given_up(autojump_clock: trio.testing.MockClock) -> None:
     """The leader leads on, and what waited is decided."""
-    network = MemoryNetwork()
-    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
-        leader = await cluster.wait_leader()
-        target = others(cluster, leader)[0]
-        await leader.execute(Counter.add(amount=1))
-        network.cut(leader.id, target.id)
-
+    async with group_cut() as (_, leader, target):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(leader.execute, Counter.add(amount=2))
             begin = trio.current_time()
@@ -170,13 +167,7 @@ async def test_target_that_is_cut_off_is_given_up(autojump_clock: trio.testing.M
 async def test_caller_with_little_time_is_told_that_nothing_is_settled(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    network = MemoryNetwork()
-    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
-        leader = await cluster.wait_leader()
-        target = others(cluster, leader)[0]
-        await leader.execute(Counter.add(amount=1))
-        network.cut(leader.id, target.id)
-
+    async with group_cut() as (_, leader, target):
         with pytest.raises(OutcomeUnknown, match=r"after 0.05 s . leads still, and may hand over"):
             await leader.transfer_leadership(target.id, timeout=0.05)
 
@@ -184,13 +175,7 @@ async def test_caller_with_little_time_is_told_that_nothing_is_settled(
 async def test_node_that_ends_while_it_hands_over_says_so(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    network = MemoryNetwork()
-    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
-        leader = await cluster.wait_leader()
-        target = others(cluster, leader)[0]
-        await leader.execute(Counter.add(amount=1))
-        network.cut(leader.id, target.id)
-
+    async with group_cut() as (cluster, leader, target):
         async with trio.open_nursery() as nursery:
 
             async def hand_over() -> None:
@@ -214,8 +199,7 @@ async def test_leader_that_steps_down_is_followed_by_another(
     autojump_clock: trio.testing.MockClock, hand_over: bool
 ) -> None:
     """With hand-over in a moment, without it after a silence."""
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
+    async with group() as (_, leader, _):
         begin = trio.current_time()
 
         found = await leader.step_down(hand_over=hand_over)
@@ -231,8 +215,7 @@ async def test_leader_that_steps_down_is_followed_by_another(
 async def test_body_runs_while_its_node_leads_and_is_cancelled_then(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
+    async with group() as (_, leader, _):
         began: list[int] = []
 
         async with trio.open_nursery() as nursery:
@@ -259,9 +242,7 @@ async def test_leadership_waits_until_its_node_leads_and_has_seen_what_was_decid
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     """What was proposed just before, its new leader has, and does not know yet that it is decided."""
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-        target = others(cluster, leader)[0]
+    async with group() as (_, leader, (target, _)):
         await leader.execute(Counter.add(amount=1))
         seen: list[int] = []
 
@@ -283,9 +264,7 @@ async def test_leadership_waits_until_its_node_leads_and_has_seen_what_was_decid
 async def test_body_that_ends_or_raises_by_itself_does_just_that(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with local_cluster(Counter, 1, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-
+    async with group(1) as (_, leader, _):
         async with leader.leadership() as first:
             pass
         terms = [first]
@@ -304,22 +283,18 @@ async def test_body_that_ends_or_raises_by_itself_does_just_that(
 async def test_end_of_the_node_ends_what_waits_for_leadership_and_what_has_it(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
-    async with local_cluster(Counter, 3, in_memory=True) as cluster:
-        leader = await cluster.wait_leader()
-        waiting = others(cluster, leader)[0]
+    async with group() as (cluster, leader, (waiting, _)), trio.open_nursery() as nursery:
 
-        async with trio.open_nursery() as nursery:
+        async def work(node: Any) -> None:
+            with pytest.raises(NodeClosed):
+                async with node.leadership():
+                    await trio.sleep_forever()
 
-            async def work(node: Any) -> None:
-                with pytest.raises(NodeClosed):
-                    async with node.leadership():
-                        await trio.sleep_forever()
-
-            nursery.start_soon(work, leader)
-            nursery.start_soon(work, waiting)
-            await trio.testing.wait_all_tasks_blocked()
-            await cluster.crash(waiting.id)
-            await cluster.crash(leader.id)
+        nursery.start_soon(work, leader)
+        nursery.start_soon(work, waiting)
+        await trio.testing.wait_all_tasks_blocked()
+        await cluster.crash(waiting.id)
+        await cluster.crash(leader.id)
 
 
 async def test_cut_off_leader_ends_its_body_by_itself(
@@ -327,13 +302,12 @@ async def test_cut_off_leader_ends_its_body_by_itself(
 ) -> None:
     """After an election timeout without a majority (§6.2); another may lead before that."""
     network = MemoryNetwork()
-    async with local_cluster(Counter, 3, in_memory=True, network=network) as cluster:
-        leader = await cluster.wait_leader()
+    async with group(network=network) as (_, leader, others):
         begin = trio.current_time()
 
         async def work() -> None:
             async with leader.leadership():
-                network.partition(leader.id, [node.id for node in others(cluster, leader)])
+                network.partition(leader.id, [node.id for node in others])
                 await trio.sleep_forever()
 
         with pytest.raises(LeadershipLost):
