@@ -1,18 +1,7 @@
 """The command line, on the top floor: what people type.
 
     app            names, options and their errors: one line on stderr, exit 2
-    demo           `raftkit demo`: replicate a text, kill a node half-way, compare every line
-    demo_input     the text, line by line, never whole in memory
-    demo_machine   the replicated state machine: lines by number, and how often each was applied
-    demo_member    one node: what may be asked of it, wherever it runs
-    demo_cluster   the nodes as a group: who leads, who is killed, who is back
-    demo_processes nodes as processes of their own, seen from the demo
-    demo_node      the program of such a process
-    demo_pipe      what the two say to each other
-    demo_clients   the submission: sessions, tokens, sending again, latencies
-    demo_audit     every node's state against the input, line for line
-    demo_report    what was measured and what follows: words, JSON, exit code
-    demo_view      the live view on a terminal, plain lines elsewhere
+    demo/          `raftkit demo`: replicate a text, kill a node half-way, compare every line
     init           `raftkit init`: a new data directory, and how its node is to be run
     node_file      node.toml: what a node is opened with
     run_node       `raftkit run`: the node of a data directory, until Ctrl-C
@@ -24,13 +13,7 @@
     leadership     `raftkit transfer-leadership`, `step-down`
     upgrade        `raftkit upgrade`: a newer version of the machine comes in force now
     order          what these tell a node, over the socket in its data directory
-    bench          `raftkit bench`: writes a second, how long they take, what is saturated
-    bench_machine  the two replicated state machines
-    bench_load     a closed loop of tasks that write
-    bench_node     the program of a node process, which runs the load too
-    bench_group    the node processes, seen from the benchmark
-    bench_environment  the machine under it, and who uses its processors
-    bench_report   what was measured: words, table, JSON, exit code
+    bench/         `raftkit bench`: writes a second, how long they take, what is saturated
     log            `raftkit log show` and `log verify`: a data directory looked at, not touched
     log_rows       one entry in words, and as JSON
     replay         `raftkit replay`: a recording played again, told and drawn
@@ -44,5 +27,5 @@ Needs the extra `cli` (cyclopts, rich). Exit codes: 0 all went well, 1 it did no
 understood or could not start, 130 interrupted.
 
 The door is `raftkit.cli.app.run`. It is not opened here: the node processes of the demo and the benchmark are
-modules of this package, and must not load all that a terminal needs.
+modules in it, and must not load all that a terminal needs.
 """

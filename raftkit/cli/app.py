@@ -16,8 +16,6 @@ from cyclopts.validators import Number
 
 from raftkit import NodeFailed, RaftInternalError, __version__
 from raftkit.cli import (
-    bench as benchmark,
-    demo as demonstration,
     init as initialisation,
     leadership,
     log,
@@ -27,6 +25,8 @@ from raftkit.cli import (
     status as condition,
     upgrade,
 )
+from raftkit.cli.bench import command as benchmark
+from raftkit.cli.demo import command as demonstration
 from raftkit.cli.order import NotDone
 from raftkit.cli.starting import CannotStart
 

@@ -14,7 +14,7 @@ def node_processes(data: Path) -> dict[str, int]:
             words = path.read_bytes().decode(errors="replace").split("\0")
         except OSError:
             continue  # it has gone meanwhile
-        if len(words) > 4 and words[2] in ("raftkit.cli.demo_node", "raftkit.cli.bench_node"):
+        if len(words) > 4 and words[2] in ("raftkit.cli.demo.node", "raftkit.cli.bench.node"):
             name, directory = words[3:5]
             if Path(directory).is_relative_to(data):
                 found[name] = int(path.parent.name)

@@ -12,9 +12,9 @@ import trio
 import trio.lowlevel
 
 from raftkit import NoQuorum, OutcomeUnknown
-from raftkit.cli.bench_environment import Usage, environment_of
-from raftkit.cli.bench_load import Load
-from raftkit.cli.bench_machine import Register
+from raftkit.cli.bench.environment import Usage, environment_of
+from raftkit.cli.bench.load import Load
+from raftkit.cli.bench.machine import Register
 from raftkit.cli.percentile import percentile
 from raftkit.statemachine import Batch
 

@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import pytest
 
-from raftkit.cli.bench_environment import Environment
-from raftkit.cli.bench_report import Measurement, Report
+from raftkit.cli.bench.environment import Environment
+from raftkit.cli.bench.report import Measurement, Report
 
 SOUND = Measurement(
     machine="typed",

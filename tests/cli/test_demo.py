@@ -21,8 +21,8 @@ import pytest
 
 from raftkit import command
 from raftkit.__main__ import main
-from raftkit.cli import demo, demo_member
-from raftkit.cli.demo_machine import Transcript
+from raftkit.cli.demo import command as demo, member
+from raftkit.cli.demo.machine import Transcript
 from tests.house.source import ROOT
 
 pytestmark = pytest.mark.slow
@@ -395,7 +395,7 @@ def test_a_fault_of_the_machine_is_seen_at_the_end(
     fault: str,
     words: str,
 ) -> None:
-    monkeypatch.setattr(demo_member, "Transcript", machine)
+    monkeypatch.setattr(member, "Transcript", machine)
     options = demo.Options(
         in_process=True,
         input=text,

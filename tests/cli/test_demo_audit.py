@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 import attrs
 import pytest
 
-from raftkit.cli import demo_audit
-from raftkit.cli.demo_audit import Audit, Findings, pages
-from raftkit.cli.demo_input import Line
-from raftkit.cli.demo_machine import Transcript
-from raftkit.cli.demo_report import Report
+from raftkit.cli.demo import audit as demo_audit
+from raftkit.cli.demo.audit import Audit, Findings, pages
+from raftkit.cli.demo.machine import Transcript
+from raftkit.cli.demo.report import Report
+from raftkit.cli.demo.text import Line
 from raftkit.testing.applying import applying
 
 LINES = [Line(number, content, len(content)) for number, content in enumerate(

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raftkit.cli.demo_member import NodeRow, Reign
-from raftkit.cli.demo_pipe import reign_in, row_in, row_out
+from raftkit.cli.demo.member import NodeRow, Reign
+from raftkit.cli.demo.pipe import reign_in, row_in, row_out
 from raftkit.encoding import MalformedError
 
 

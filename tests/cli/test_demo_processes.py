@@ -15,11 +15,11 @@ import pytest
 import trio
 
 from raftkit import Session
-from raftkit.cli import demo_processes
 from raftkit.cli.child import STDERR, free_addresses
-from raftkit.cli.demo_member import NodeEnded, Refused, Unanswered
-from raftkit.cli.demo_processes import Processes
-from raftkit.cli.demo_report import DemoFailed
+from raftkit.cli.demo import processes
+from raftkit.cli.demo.member import NodeEnded, Refused, Unanswered
+from raftkit.cli.demo.processes import Processes
+from raftkit.cli.demo.report import DemoFailed
 from tests.cli.running import node_processes, wait_gone
 from tests.cli.test_demo import FIELDS
 from tests.house.source import ROOT
@@ -246,7 +246,7 @@ async def test_how_a_process_ended_is_told(tmp_path: Path) -> None:
 async def test_a_process_that_hangs_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(demo_processes, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(processes, "ANSWER_SECONDS", 0.2)
     async with Processes(directory=tmp_path, names=("a",)).open("a") as member:
         os.kill(member._child.process.pid, signal.SIGSTOP)
         with pytest.raises(Unanswered, match="a hangs"):

@@ -8,9 +8,9 @@ import logging
 import pytest
 from rich.console import Console
 
-from raftkit.cli import demo_view
-from raftkit.cli.demo_member import NodeRow
-from raftkit.cli.demo_view import PlainView, Scene, open_view, sparkline
+from raftkit.cli.demo import view as demo_view
+from raftkit.cli.demo.member import NodeRow
+from raftkit.cli.demo.view import PlainView, Scene, open_view, sparkline
 
 NODES = (
     NodeRow(id="a", role="leader", term=7, leader="a", commit=1_234, applied=1_230),
@@ -103,7 +103,7 @@ def test_a_sparkline_is_as_high_as_its_highest_value(values: list[float], bars: 
 
 
 def test_what_the_library_warns_of_is_shown(watch: Watch) -> None:
-    from raftkit.cli.demo import _warnings_shown
+    from raftkit.cli.demo.command import _warnings_shown
 
     console = Console(file=io.StringIO(), width=40)
     with open_view(console) as view, _warnings_shown(view):

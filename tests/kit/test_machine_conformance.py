@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 
 from raftkit import ConfigError, LocalProtocolError, StateMachine
-from raftkit.cli.demo_machine import Transcript
+from raftkit.cli.demo.machine import Transcript
 from raftkit.testing import machine_twin
 from raftkit.testing.machine_conformance import (
     DefectFound,

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from raftkit import LocalProtocolError, StateMachine, command
-from raftkit.cli.bench_machine import Table
-from raftkit.cli.demo_machine import Transcript
+from raftkit.cli.bench.machine import Table
+from raftkit.cli.demo.machine import Transcript
 from raftkit.statemachine import Command, schema_of
 from raftkit.testing.strategies import commands, queries
 from tests.kit.shops import Item, Price, Shop, Size

@@ -17,7 +17,7 @@ TESTS = """
 from pathlib import Path
 
 from raftkit.testing.machine_conformance import check_wire_stability
-from raftkit.cli.demo_machine import Transcript
+from raftkit.cli.demo.machine import Transcript
 
 
 def test_bytes(raft_rewrite):

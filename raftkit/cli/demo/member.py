@@ -28,8 +28,8 @@ from raftkit import (
     Token,
     open_node,
 )
-from raftkit.cli.demo_machine import Transcript
-from raftkit.cli.demo_report import DemoFailed
+from raftkit.cli.demo.machine import Transcript
+from raftkit.cli.demo.report import DemoFailed
 from raftkit.messages import LeaderElected
 from raftkit.transports import LossyTransport
 

@@ -14,10 +14,10 @@ import attrs
 import trio
 
 from raftkit import Session
-from raftkit.cli.demo_cluster import PATIENCE_SECONDS, PAUSE_SECONDS, Cluster, Kill, Victim
-from raftkit.cli.demo_input import Line
-from raftkit.cli.demo_member import Refused, Reign, Unanswered
-from raftkit.cli.demo_report import DemoFailed
+from raftkit.cli.demo.cluster import PATIENCE_SECONDS, PAUSE_SECONDS, Cluster, Kill, Victim
+from raftkit.cli.demo.member import Refused, Reign, Unanswered
+from raftkit.cli.demo.report import DemoFailed
+from raftkit.cli.demo.text import Line
 
 __all__ = ["Submission"]
 

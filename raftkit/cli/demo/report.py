@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import attrs
 
-from raftkit.cli.demo_audit import Findings
+from raftkit.cli.demo.audit import Findings
 
 __all__ = ["DemoFailed", "Report"]
 

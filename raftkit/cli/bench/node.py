@@ -1,6 +1,6 @@
 """The program of one node process of the benchmark: a node over TCP, and the load, if it is asked for one.
 
-    python -m raftkit.cli.bench_node NAME DIRECTORY bytes|typed NAME=HOST:PORT …
+    python -m raftkit.cli.bench.node NAME DIRECTORY bytes|typed NAME=HOST:PORT …
 
 Over the pipe it says `[0, "open"]` once and `[0, "edge"]` at both ends of the measured time, and answers
 
@@ -26,8 +26,8 @@ import attrs
 import trio
 
 from raftkit import Node, RaftError, TcpTransport, open_node
-from raftkit.cli.bench_load import Load
-from raftkit.cli.bench_machine import KEYS, VALUE_BYTES, Register, Table
+from raftkit.cli.bench.load import Load
+from raftkit.cli.bench.machine import KEYS, VALUE_BYTES, Register, Table
 from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
 from raftkit.cli.starting import first_of
 from raftkit.encoding import MalformedError, unsigned

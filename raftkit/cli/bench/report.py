@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import attrs
 from rich.table import Table
 
-from raftkit.cli.bench_environment import Environment
+from raftkit.cli.bench.environment import Environment
 
 __all__ = ["Measurement", "Report"]
 

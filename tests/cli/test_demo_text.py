@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from raftkit.cli import demo_input
-from raftkit.cli.demo_input import Line, Text, default_text, text_of
+from raftkit.cli.demo import text as demo_text
+from raftkit.cli.demo.text import Line, Text, default_text, text_of
 
 
 def _text(content: bytes) -> Text:
@@ -46,7 +46,7 @@ def test_lines_end_at_newline_bytes_and_an_empty_rest_is_none(
 def test_of_an_endless_line_only_the_beginning_is_kept_but_its_size_is_known(
     monkeypatch: pytest.MonkeyPatch, size: int, end: bytes
 ) -> None:
-    monkeypatch.setattr(demo_input, "KEPT_BYTES_MAX", 8)
+    monkeypatch.setattr(demo_text, "KEPT_BYTES_MAX", 8)
 
     first, *rest = _text(b"x" * size + end).lines()
 

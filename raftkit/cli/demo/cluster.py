@@ -16,7 +16,7 @@ import attrs
 import trio
 
 from raftkit import MemoryNetwork
-from raftkit.cli.demo_member import (
+from raftkit.cli.demo.member import (
     Home,
     LocalMember,
     Member,
@@ -26,7 +26,7 @@ from raftkit.cli.demo_member import (
     Unanswered,
     open_member,
 )
-from raftkit.cli.demo_report import DemoFailed
+from raftkit.cli.demo.report import DemoFailed
 
 __all__ = [
     "PATIENCE_SECONDS",

@@ -18,14 +18,14 @@ import attrs
 import trio
 from rich.console import Console
 
-from raftkit.cli.demo_audit import Audit, Findings, pages
-from raftkit.cli.demo_clients import Submission
-from raftkit.cli.demo_cluster import Cluster, InProcess
-from raftkit.cli.demo_input import Line, Survey, Text, default_text, text_of
-from raftkit.cli.demo_member import Member
-from raftkit.cli.demo_processes import Processes
-from raftkit.cli.demo_report import DemoFailed, Report
-from raftkit.cli.demo_view import REFRESH_SECONDS, Scene, View, open_view
+from raftkit.cli.demo.audit import Audit, Findings, pages
+from raftkit.cli.demo.clients import Submission
+from raftkit.cli.demo.cluster import Cluster, InProcess
+from raftkit.cli.demo.member import Member
+from raftkit.cli.demo.processes import Processes
+from raftkit.cli.demo.report import DemoFailed, Report
+from raftkit.cli.demo.text import Line, Survey, Text, default_text, text_of
+from raftkit.cli.demo.view import REFRESH_SECONDS, Scene, View, open_view
 from raftkit.cli.percentile import percentile
 from raftkit.cli.starting import (
     INTERRUPTED,

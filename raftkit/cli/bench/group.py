@@ -13,8 +13,8 @@ from pathlib import Path
 import attrs
 import trio
 
-from raftkit.cli.bench_environment import Usage, cpus
-from raftkit.cli.bench_report import Measurement
+from raftkit.cli.bench.environment import Usage, cpus
+from raftkit.cli.bench.report import Measurement
 from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, free_addresses, open_child
 from raftkit.cli.percentile import percentile
 from raftkit.encoding import MalformedError, array as items_of, octets, printable, unsigned
@@ -44,7 +44,7 @@ async def open_group(
     async with AsyncExitStack() as stack:
         children = [
             await stack.enter_async_context(
-                open_child(name, "raftkit.cli.bench_node", directory / name, (machine, *places))
+                open_child(name, "raftkit.cli.bench.node", directory / name, (machine, *places))
             )
             for name in names
         ]

@@ -6,7 +6,7 @@ A question is answered by `[number, "done", …]` or `[number, why-not, words]`.
 
 from __future__ import annotations
 
-from raftkit.cli.demo_member import NodeRow, Reign
+from raftkit.cli.demo.member import NodeRow, Reign
 from raftkit.encoding import array, printable, unsigned
 
 __all__ = ["reign_in", "row_in", "row_out"]

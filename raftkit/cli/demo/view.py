@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from raftkit.cli.demo_member import NodeRow
+from raftkit.cli.demo.member import NodeRow
 
 __all__ = ["REFRESH_SECONDS", "Scene", "View", "open_view", "sparkline"]
 

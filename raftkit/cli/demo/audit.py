@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 import attrs
 
-from raftkit.cli.demo_input import Line
+from raftkit.cli.demo.text import Line
 
 __all__ = ["Audit", "Findings", "pages"]
 

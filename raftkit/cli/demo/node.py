@@ -1,6 +1,6 @@
 """The program of one node process of the demo: a node over TCP that serves the pipe it was started with.
 
-    python -m raftkit.cli.demo_node NAME DIRECTORY NAME=HOST:PORT …
+    python -m raftkit.cli.demo.node NAME DIRECTORY NAME=HOST:PORT …
 
 Laws: it lives as long as its stdin, so no node outlives its demo, however that ends. Nothing but
 frames goes to stdout. What ends it is the last line on stderr, with exit code 1.
@@ -16,9 +16,9 @@ import attrs
 import trio
 
 from raftkit import Session, Token
-from raftkit.cli.demo_member import LocalMember, Refused, Reign, Unanswered, open_member
-from raftkit.cli.demo_pipe import row_out
-from raftkit.cli.demo_report import DemoFailed
+from raftkit.cli.demo.member import LocalMember, Refused, Reign, Unanswered, open_member
+from raftkit.cli.demo.pipe import row_out
+from raftkit.cli.demo.report import DemoFailed
 from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
 from raftkit.cli.starting import first_of
 from raftkit.encoding import MalformedError, array, octets, unsigned

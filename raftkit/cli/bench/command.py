@@ -19,9 +19,9 @@ import trio
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from raftkit.cli.bench_environment import Environment, environment_of
-from raftkit.cli.bench_group import BenchFailed, open_group
-from raftkit.cli.bench_report import Measurement, Report
+from raftkit.cli.bench.environment import Environment, environment_of
+from raftkit.cli.bench.group import BenchFailed, open_group
+from raftkit.cli.bench.report import Measurement, Report
 from raftkit.cli.starting import (
     INTERRUPTED,
     CannotStart,

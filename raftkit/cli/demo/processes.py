@@ -14,9 +14,9 @@ import attrs
 
 from raftkit import Session, Token
 from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, free_addresses, open_child
-from raftkit.cli.demo_member import Heard, Holdings, NodeEnded, NodeRow, Refused, Reign, Unanswered
-from raftkit.cli.demo_pipe import reign_in, row_in
-from raftkit.cli.demo_report import DemoFailed
+from raftkit.cli.demo.member import Heard, Holdings, NodeEnded, NodeRow, Refused, Reign, Unanswered
+from raftkit.cli.demo.pipe import reign_in, row_in
+from raftkit.cli.demo.report import DemoFailed
 from raftkit.encoding import MalformedError, array, octets, unsigned
 
 __all__ = ["Processes", "RemoteMember"]
@@ -43,7 +43,7 @@ class Processes:
         """See `Home`. The body begins when the node is open, founded or not."""
         places = tuple(f"{it}={address}" for it, address in self.addresses.items())
         directory = self.directory / name
-        async with open_child(name, "raftkit.cli.demo_node", directory, places) as child:
+        async with open_child(name, "raftkit.cli.demo.node", directory, places) as child:
             member = RemoteMember(NodeRow(id=name, role="starting"), child)
             await member.wait_open()
             yield member
