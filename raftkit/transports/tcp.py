@@ -25,7 +25,7 @@ from raftkit.membership import MEMBERS_MAX
 from raftkit.messages import Message
 from raftkit.model import Identity, NodeId
 from raftkit.transports.base import Sink
-from raftkit.transports.tcp_link import Counts, Refusal, TcpLink, lane_of
+from raftkit.transports.tcp_link import Counts, Refusal, TcpLink
 from raftkit.transports.tcp_sockets import (
     as_stream,
     dial,
@@ -34,7 +34,7 @@ from raftkit.transports.tcp_sockets import (
     name_of_self,
     reason_of,
 )
-from raftkit.wire import FORMAT, FrameDecoder, Limits, encode_frame
+from raftkit.wire import FORMAT, FrameDecoder, Limits, encode_frame, lane_of
 
 __all__ = ["TcpEndpoint", "TcpStatistics", "TcpTransport"]
 

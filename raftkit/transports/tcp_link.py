@@ -15,20 +15,19 @@ from __future__ import annotations
 import socket
 from collections import Counter, deque
 from collections.abc import Callable
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Final
 
 import attrs
 import trio
 
-from raftkit.driver_messages import DriverMessage, Forward, Frame, SnapshotPart
+from raftkit.driver_messages import Frame
 from raftkit.errors import RemoteProtocolError
-from raftkit.messages import AppendEntries, Message, SnapshotChunk
 from raftkit.model import Identity, NodeId
 from raftkit.transports.tcp_sockets import reason_of
-from raftkit.wire import NEED_DATA, FrameDecoder
+from raftkit.wire import NEED_DATA, FrameDecoder, Lane
 
-__all__ = ["Counts", "Lane", "Refusal", "TcpLink", "lane_of"]
+__all__ = ["Counts", "Refusal", "TcpLink"]
 
 HELLO_SECONDS = 5.0
 "From the connection to the peer's hello, whole."
@@ -40,35 +39,12 @@ BATCH_BYTES = 64 * 1024
 "Small frames that waited are written together, up to this."
 
 
-class Lane(IntEnum):
-    """Which queue a frame waits in. The lower goes first."""
-
-    CONTROL = 0
-    "Heartbeats, votes, acknowledgements, reads, hellos: small, and what the group lives by."
-    ENTRIES = 1
-    "Runs of the log, and what is forwarded to become one."
-    BULK = 2
-    "Parts of snapshots."
-
-
-_LANES: Final[dict[type[Message | DriverMessage], Lane]] = {
-    AppendEntries: Lane.ENTRIES,
-    Forward: Lane.ENTRIES,
-    SnapshotChunk: Lane.BULK,
-    SnapshotPart: Lane.BULK,
-}
-
 QUEUE_BYTES_MAX: Final = {
     Lane.CONTROL: 1024 * 1024,
     Lane.ENTRIES: 12 * 1024 * 1024,
     Lane.BULK: 12 * 1024 * 1024,
 }
 "Bytes that may wait in a lane, the write under way not counted. More than its largest frame."
-
-
-def lane_of(body: Message | DriverMessage) -> Lane:
-    """Where `body` waits."""
-    return _LANES.get(type(body), Lane.CONTROL)
 
 
 class Refusal(Enum):

@@ -10,13 +10,14 @@ RemoteProtocolError, which costs the peer its connection and this node nothing. 
 has one form, so a run is encoded once: `encode_run` is what the log writes and what
 `encode_message` sends.
 
-To read in order: `tags.py`, `limits.py`, `packed.py`, `runs.py`, `hello.py`, `codec.py`,
+To read in order: `tags.py`, `lanes.py`, `limits.py`, `packed.py`, `runs.py`, `hello.py`, `codec.py`,
 `frames.py`.
 """
 
 from raftkit.wire.codec import decode_message, encode_message
 from raftkit.wire.frames import FRAME_FORMAT, NEED_DATA, FrameDecoder, NeedData, encode_frame
 from raftkit.wire.hello import decode_founding, encode_founding
+from raftkit.wire.lanes import Lane, lane_of
 from raftkit.wire.limits import Limits
 from raftkit.wire.runs import decode_run, encode_run
 from raftkit.wire.tags import FORMAT, Tag
@@ -26,6 +27,7 @@ __all__ = [
     "FRAME_FORMAT",
     "NEED_DATA",
     "FrameDecoder",
+    "Lane",
     "Limits",
     "NeedData",
     "Tag",
@@ -36,4 +38,5 @@ __all__ = [
     "encode_frame",
     "encode_message",
     "encode_run",
+    "lane_of",
 ]

@@ -10,13 +10,12 @@ from contextlib import asynccontextmanager
 import pytest
 import trio
 
-from raftkit.driver_messages import Forward, ForwardAccepted, Hello
+from raftkit.driver_messages import Hello
 from raftkit.errors import LocalProtocolError
-from raftkit.messages import AppendEntries, Heartbeat
-from raftkit.model import Index, Term
 from raftkit.testing.transport_conformance import Station, append, beat, chunk, until
 from raftkit.transports import TcpEndpoint
-from raftkit.transports.tcp_link import QUEUE_BYTES_MAX, Lane, TcpLink, lane_of
+from raftkit.transports.tcp_link import QUEUE_BYTES_MAX, TcpLink
+from raftkit.wire import Lane
 from tests.transports.parts import Stranger, station
 
 KILOBYTES_100 = bytes(100_000)
@@ -173,21 +172,6 @@ async def test_statistics_count_both_ways() -> None:
         assert sent.frames_out == received.frames_in
         assert sent.bytes_out == received.bytes_in
         assert (sent.links, sent.dropped, sent.refused) == (1, {}, {})
-
-
-@pytest.mark.parametrize(
-    "body, lane",
-    [
-        (beat(1), Lane.CONTROL),
-        (ForwardAccepted(request=1, first=Index(1), term=Term(1)), Lane.CONTROL),
-        (append(1, b"x"), Lane.ENTRIES),
-        (Forward(request=1, payloads=(b"x",)), Lane.ENTRIES),
-        (chunk(0, b"x"), Lane.BULK),
-    ],
-    ids=lambda it: type(it).__name__,
-)
-def test_each_message_has_its_lane(body: Heartbeat | AppendEntries, lane: Lane) -> None:
-    assert lane_of(body) is lane
 
 
 async def test_a_connection_is_told_to_hurry_and_to_miss_the_dead() -> None:
