@@ -38,10 +38,9 @@ class ReplayWindow:
             self._heard = (self._heard << min(ahead, REPLAY_BITS) & _ALL) | 1
             self._end = number + 1
             return True
-        bit = 1 << -ahead
-        if -ahead >= REPLAY_BITS or self._heard & bit:
+        if -ahead >= REPLAY_BITS or self._heard >> -ahead & 1:
             return False
-        self._heard |= bit
+        self._heard |= 1 << -ahead
         return True
 
 
