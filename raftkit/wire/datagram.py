@@ -65,8 +65,7 @@ class DatagramKind(IntEnum):
     NACK = 7
     GONE = 8
     PING = 9
-    PONG = 10
-    BYE = 11
+    BYE = 10
     CHUNK = 32
     "The only kind on streams other than `CONTROL_STREAM`."
 

@@ -3,8 +3,8 @@ messages, each once, in order.
 
 Laws: whatever a sender does, the memory is bounded: a window of numbers, and in it a number of messages
 and bytes; what has no room counts as not arrived. A gap is asked for soon, then ever less often, and is
-given up after a while or when the sender says that it is gone; a message with a gap in it is dropped
-whole. A control message of one piece is delivered at once: a heartbeat waits for no repair.
+given up when nothing of it arrived for a while or the sender says that it is gone; a message with a gap
+in it is dropped whole. A control message of one piece is delivered at once: a heartbeat waits for no repair.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ TOGETHER_SECONDS: Final = 0.001
 AGAIN_SECONDS: Final = 0.005
 "Then asked for again after this time, the next time after twice as much, and so on."
 GIVE_UP_SECONDS: Final = 0.1
-"A gap that has stood for so long is not waited for any more."
+"A gap of which nothing arrived for so long is not waited for any more."
 NACK_RANGES_MAX: Final = 64
 "Gaps asked for in one request."
 
@@ -68,7 +68,8 @@ class _Gap:
 
     first: int
     end: int
-    noticed_at: float
+    waited_since: float
+    "When it was noticed, or last became smaller because something of it arrived."
     ask_at: float
     asked: int = 0
     "How often."
@@ -93,7 +94,7 @@ class InStream:
     _next: int = attrs.field(init=False)
     "All before it arrived or was given up."
     _gaps: list[_Gap] = attrs.field(init=False, factory=list[_Gap])
-    "What is missing from `_next` to `head`, in order; so the first was noticed first."
+    "What is missing from `_next` to `head`, in order."
     _ask_at: float = attrs.field(init=False, default=float("inf"))
     "No gap is to be asked for before."
     _waiting: dict[int, Chunk] = attrs.field(init=False, factory=dict[int, Chunk])
@@ -125,7 +126,7 @@ class InStream:
             found += self._make_way(number + 1)
             self.head = number + 1
         else:
-            self._close(number, number + 1)
+            self._fill(number, now)
         if mine and at_once:
             self.counts.messages += 1
             found.append(chunk.data)
@@ -158,11 +159,11 @@ class InStream:
         """When to call `give_up` and `nack` again; infinity if nothing is missing."""
         if not self._gaps:
             return float("inf")
-        return min(self._ask_at, self._gaps[0].noticed_at + GIVE_UP_SECONDS)
+        return min(self._ask_at, self._gaps[0].waited_since + GIVE_UP_SECONDS)
 
     def give_up(self, now: float) -> list[bytes]:
         """Wait no more for what is missing too long. The messages that waited only for it."""
-        while self._gaps and self._gaps[0].noticed_at + GIVE_UP_SECONDS <= now:
+        while self._gaps and self._gaps[0].waited_since + GIVE_UP_SECONDS <= now:
             gap = self._gaps.pop(0)
             self.counts.lost += gap.end - gap.first
         return self._advance()
@@ -186,6 +187,14 @@ class InStream:
             return number >= self.head
         at = bisect_right(self._gaps, number, key=lambda gap: gap.end)
         return at < len(self._gaps) and self._gaps[at].first <= number
+
+    def _fill(self, number: int, now: float) -> None:
+        """What is missing beside `number` comes next, or else is asked for again soon."""
+        gap = self._gaps[bisect_right(self._gaps, number, key=lambda gap: gap.end)]
+        if gap.asked:
+            gap.asked, gap.ask_at, gap.waited_since = 1, now + AGAIN_SECONDS, now
+            self._ask_at = min(self._ask_at, gap.ask_at)
+        self._close(number, number + 1)
 
     def _close(self, first: int, end: int) -> int:
         """Wait no more for the numbers from `first` to before `end`; how many of them were missing."""

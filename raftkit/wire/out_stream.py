@@ -147,7 +147,7 @@ class OutStream:
         datagrams = tuple(seal(DatagramKind.CHUNK, encode_chunk(chunk)) for chunk in chunks)
         self.counts.datagrams += len(datagrams)
         self._keep(_Message(first=first, targets=targets, datagrams=datagrams))
-        self._sent_at, self._told = now, 0
+        self.resume(now)
         return datagrams
 
     def _keep(self, message: _Message) -> None:
@@ -157,6 +157,10 @@ class OutStream:
             len(self._kept) > self.messages_max or self._kept_bytes > self.bytes_max
         ):
             self._kept_bytes -= self._kept.pop(0).size
+
+    def resume(self, now: float) -> None:
+        """The datagrams of the last message have left only now: tell the head after them."""
+        self._sent_at, self._told = now, 0
 
     def tell_head(self, now: float) -> bool:
         """Whether the head is to be told now. True once for each time of `HEAD_SECONDS`."""

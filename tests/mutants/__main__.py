@@ -20,6 +20,7 @@ from pathlib import Path
 
 import attrs
 
+from tests.mutants.datagram_mutants import DATAGRAM_MUTANTS
 from tests.mutants.driver_mutants import DRIVER_MUTANTS
 from tests.mutants.lease_mutants import LEASE_MUTANTS
 from tests.mutants.literature_mutants import LITERATURE_MUTANTS
@@ -38,6 +39,7 @@ ALL = (
     *TRANSFER_MUTANTS,
     *STORAGE_MUTANTS,
     *DRIVER_MUTANTS,
+    *DATAGRAM_MUTANTS,
 )
 ROOT = Path(__file__).parents[2]
 PAPER = ("tests/paper", "tests/core")
@@ -159,7 +161,9 @@ def main() -> int:
     """The command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", nargs="+", help="only the mistakes of these names")
-    parser.add_argument("--package", choices=("core", "storage", "driver"), help="only those in it")
+    parser.add_argument(
+        "--package", choices=("core", "storage", "driver", "wire"), help="only those in it"
+    )
     parser.add_argument("--by", nargs="+", choices=LAYERS, default=[*LAYERS], help="who looks")
     parser.add_argument("--worlds", type=int, default=300, help="seeds of worlds to try (300)")
     parser.add_argument("--jobs", type=int, default=2, help="mistakes at a time (2)")

@@ -10,7 +10,13 @@ import pytest
 from raftkit.encoding import U64_MAX
 from raftkit.wire import Chunk, InStream, Lane
 from raftkit.wire.datagram import NUMBERS_END
-from raftkit.wire.in_stream import GIVE_UP_SECONDS, NACK_RANGES_MAX, NACK_SECONDS, WINDOW
+from raftkit.wire.in_stream import (
+    AGAIN_SECONDS,
+    GIVE_UP_SECONDS,
+    NACK_RANGES_MAX,
+    NACK_SECONDS,
+    WINDOW,
+)
 
 MINE, OTHERS = 0b01, 0b10
 
@@ -208,6 +214,25 @@ def test_a_gap_is_given_up_after_a_while_and_what_waited_goes_on() -> None:
     assert stream.receive(0, _chunk(b"late"), 1.2) == []
 
 
+def test_a_gap_that_gets_smaller_is_not_given_up_and_soon_asked_for_again() -> None:
+    """A sender repeats only so much at a time: who has lost more must ask more often, not less."""
+    stream = _stream()
+    stream.announce(100, 0.0)
+    stream.nack(NACK_SECONDS)
+
+    now = NACK_SECONDS
+    for number in range(50):
+        now += 0.050
+        assert stream.give_up(now) == []
+        stream.receive(number, _chunk(), now)
+        assert stream.nack(now) == ()
+        assert stream.nack(now + AGAIN_SECONDS) == ((number + 1, 100),)
+
+    assert stream.counts.lost == 0
+    stream.give_up(now + GIVE_UP_SECONDS)
+    assert stream.counts.lost == 50
+
+
 def test_what_the_sender_says_is_gone_is_given_up_at_once() -> None:
     stream = _stream()
     stream.receive(10, _chunk(b"waited"), 0.0)
@@ -266,6 +291,15 @@ def test_pieces_that_do_not_belong_together_make_no_message(second: Chunk) -> No
     ]
 
     assert found == [b"c"]
+
+
+def test_pieces_with_a_hole_between_them_make_no_message() -> None:
+    stream = _stream()
+    stream.receive(0, _chunk(b"a", 0, 2), 0.0)
+    stream.receive(2, _chunk(b"b", 1, 2), 0.0)
+
+    assert stream.gone([(1, 2)]) == []
+    assert stream.counts.wasted == 2
 
 
 # ── what is kept ─────────────────────────────────────────────────────────────────────────────────

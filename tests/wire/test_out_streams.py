@@ -96,6 +96,18 @@ def test_the_head_is_told_three_times_after_the_last_datagram() -> None:
     assert not stream.tell_head(99.0)
 
 
+def test_the_head_is_told_after_what_left_late() -> None:
+    """A large message is written in slices: told earlier, the head would make everybody ask for the rest."""
+    stream = _stream()
+    _send(stream, now=10.0)
+    assert stream.tell_head(10.005)
+
+    stream.resume(10.019)
+
+    assert not stream.tell_head(10.020)
+    assert stream.tell_head(10.025)
+
+
 def test_while_datagrams_follow_each_other_no_head_is_told() -> None:
     """The next datagram tells it."""
     stream = _stream()
