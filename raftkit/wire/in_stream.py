@@ -13,6 +13,7 @@ import random
 from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterable
+from itertools import takewhile
 from typing import Final
 
 import attrs
@@ -163,9 +164,9 @@ class InStream:
 
     def give_up(self, now: float) -> list[bytes]:
         """Wait no more for what is missing too long. The messages that waited only for it."""
-        while self._gaps and self._gaps[0].waited_since + GIVE_UP_SECONDS <= now:
-            gap = self._gaps.pop(0)
-            self.counts.lost += gap.end - gap.first
+        old = list(takewhile(lambda gap: gap.waited_since + GIVE_UP_SECONDS <= now, self._gaps))
+        del self._gaps[: len(old)]
+        self.counts.lost += sum(gap.end - gap.first for gap in old)
         return self._advance()
 
     def nack(self, now: float) -> tuple[Range, ...]:
@@ -204,14 +205,8 @@ class InStream:
         rest: list[_Gap] = []
         for gap in gaps[begin:stop]:
             closed += min(gap.end, end) - max(gap.first, first)
-            rest += (
-                attrs.evolve(gap, first=begin_, end=end_)
-                for begin_, end_ in (
-                    (gap.first, min(gap.end, first)),
-                    (max(gap.first, end), gap.end),
-                )
-                if begin_ < end_
-            )
+            before, after = (gap.first, min(gap.end, first)), (max(gap.first, end), gap.end)
+            rest += (attrs.evolve(gap, first=a, end=b) for a, b in (before, after) if a < b)
         gaps[begin:stop] = rest
         return closed
 

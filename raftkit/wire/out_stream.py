@@ -182,13 +182,13 @@ class OutStream:
         for first, end, message in self._pieces(missing):
             if message is None or not message.targets >> asker & 1:
                 gone.append((first, end))
-                self.counts.gone += end - first
             else:
                 room = REPAIR_DATAGRAMS_MAX - len(wanted)
                 wanted += ((message, number) for number in range(first, min(end, first + room)))
         resent = [(it.datagrams[n - it.first], it.resend(n, asker, now, rtt)) for it, n in wanted]
         unicast = tuple(datagram for datagram, way in resent if way is _Way.ONE)
         multicast = tuple(datagram for datagram, way in resent if way is _Way.ALL)
+        self.counts.gone += sum(end - first for first, end in gone)
         self.counts.repaired += len(unicast) + len(multicast)
         self.counts.spared += len(resent) - len(unicast) - len(multicast)
         return Repair(unicast=unicast, multicast=multicast, gone=tuple(gone))
@@ -196,11 +196,13 @@ class OutStream:
     def _pieces(self, missing: Iterable[Range]) -> Iterator[tuple[int, int, _Message | None]]:
         """`missing`, as far as it was sent, cut where messages begin; None for what is not kept."""
         kept_from = self._kept[0].first if self._kept else self.head
-        for first, end in missing:
+        for first, asked_end in missing:
+            end = min(asked_end, self.head)
             if first < min(end, kept_from):
                 yield first, min(end, kept_from), None
-            at = bisect_right(self._kept, max(first, kept_from), key=lambda it: it.first) - 1
-            for message in islice(self._kept, max(at, 0), None):
-                if message.first >= end:
+            at = bisect_right(self._kept, first, key=lambda it: it.end)
+            for message in islice(self._kept, at, None):
+                begin = max(first, message.first)
+                if begin >= end:
                     break
-                yield max(first, message.first), min(end, message.end), message
+                yield begin, min(end, message.end), message

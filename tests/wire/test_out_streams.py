@@ -185,8 +185,9 @@ def test_nothing_is_answered_for_what_was_never_sent() -> None:
     stream = _stream()
     assert stream.repair([(0, 9)], A, 0.0, rtt=RTT) == Repair()
 
-    _send(stream)
-    assert stream.repair([(1, 9), (5, 2)], A, 0.0, rtt=RTT) == Repair()
+    _send(stream, pieces=3, targets=0b110)
+    for asker in (A, B):
+        assert stream.repair([(3, 9), (5, 2), (2, 1), (0, 0)], asker, 0.0, rtt=RTT) == Repair()
 
 
 def test_one_request_makes_a_sender_repeat_so_much_and_no_more() -> None:
