@@ -21,28 +21,18 @@ from raftkit.changes import (
     MembershipUnknown,
 )
 from raftkit.core import Raft
+from raftkit.driver.asking import Asking
 from raftkit.driver.greeting import Peer
 from raftkit.driver.links import Links
 from raftkit.driver_messages import UNBORN
 from raftkit.errors import LocalProtocolError, NodeClosed, NotLeader, OutcomeUnknown
 from raftkit.membership import Configuration
-from raftkit.messages import Input, Refusal, Refused
+from raftkit.messages import Refusal, Refused
 from raftkit.model import Identity, Index
 
 __all__ = ["Changing"]
 
 _Answer = MembershipChanged | MembershipUnknown | Refused
-
-
-@attrs.define(eq=False)
-class _Asked:
-    """A change on its way to the core's answer."""
-
-    sent: bool = False
-    "Whether the core has it."
-    settled: trio.Event = attrs.field(factory=trio.Event)
-    answer: _Answer | None = None
-    "None: not yet, or the node ended before."
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -56,11 +46,8 @@ class Changing:
     links: Callable[[], Links]
     "Where newcomers knock."
     new_ticket: Callable[[], int]
-    put: Callable[[Input], None]
-    "Give this to the core, which is there."
+    asking: Asking[_Answer]
     _closed: str | None = attrs.field(init=False, default=None)
-    _asked: dict[int, _Asked] = attrs.field(init=False, factory=dict[int, _Asked])
-    "By ticket."
     _news: trio.lowlevel.ParkingLot = attrs.field(init=False, factory=trio.lowlevel.ParkingLot)
     "Who waits until something is heard of a peer, is applied, or another leads."
 
@@ -68,30 +55,23 @@ class Changing:
         self, changes: Sequence[object], *, based_on: Index | None, within: float
     ) -> Index:
         """Have these changes made, all or none. See `Node.change_membership`."""
-        wanted, asked = _checked(changes), _Asked()
+        wanted, request = _checked(changes), None
         with trio.move_on_after(within):
             complete = await self._complete(wanted)
-            return await self._ask(asked, complete, based_on)
-        raise self._too_late(wanted, asked, within)
+            raft = await self._wait_ready()
+            request = ChangeMembership(
+                ticket=self.new_ticket(), changes=complete, based_on=based_on
+            )
+            return self._concluded(raft, request, await self.asking.ask(request))
+        raise self._too_late(wanted, within, asked=request is not None)
 
-    async def _ask(
-        self, asked: _Asked, changes: tuple[Change, ...], based_on: Index | None
-    ) -> Index:
-        """Ask the core, once it may change anything."""
-        raft = await self._wait_ready()
-        ticket = self.new_ticket()
-        self._asked[ticket] = asked
-        try:
-            self.put(ChangeMembership(ticket=ticket, changes=changes, based_on=based_on))
-            asked.sent = True
-            await asked.settled.wait()
-        finally:
-            del self._asked[ticket]
-        match asked.answer:
+    def _concluded(self, raft: Raft, request: ChangeMembership, answer: _Answer | None) -> Index:
+        """The index of the new configuration. Raises what the answer means otherwise."""
+        match answer:
             case MembershipChanged(index=index):
                 return index
-            case Refused() as refused:
-                raise _error(raft, refused, based_on)
+            case Refused():
+                raise _error(raft, answer, request.based_on)
             case MembershipUnknown():
                 raise OutcomeUnknown(
                     None,
@@ -121,10 +101,10 @@ class Changing:
         return raft
 
     def _too_late(
-        self, changes: Sequence[Change], asked: _Asked, within: float
+        self, changes: Sequence[Change], within: float, *, asked: bool
     ) -> ChangeRefused | OutcomeUnknown:
         """What to say when the time is over: what was missing, or that nobody knows."""
-        if asked.sent:
+        if asked:
             return OutcomeUnknown(
                 None,
                 f"it was not decided within {within:g} s: the members are then what `members` says",
@@ -175,14 +155,6 @@ class Changing:
 
     # ── what others report ───────────────────────────────────────────────────────────────────────
 
-    def on_answer(self, answer: _Answer) -> bool:
-        """The core answered: whether it was to a change, maybe of a caller that was cancelled."""
-        asked = self._asked.get(answer.ticket)
-        if asked is not None:
-            asked.answer = answer
-            asked.settled.set()
-        return asked is not None
-
     def on_news(self) -> None:
         """Something was heard of a peer, was applied, or another leads, or nobody."""
         self._news.unpark_all()
@@ -190,8 +162,7 @@ class Changing:
     def close(self, why: str) -> None:
         """The node ends: so do all changes that are asked for."""
         self._closed = why
-        for asked in self._asked.values():
-            asked.settled.set()
+        self.asking.close()
         self._news.unpark_all()
 
 

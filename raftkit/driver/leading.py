@@ -15,13 +15,8 @@ import trio
 
 from raftkit.core import Raft
 from raftkit.driver.applying import Applying
-from raftkit.errors import (
-    LeadershipLost,
-    NodeClosed,
-    NotLeader,
-    OutcomeUnknown,
-    TransferFailed,
-)
+from raftkit.driver.asking import Asking
+from raftkit.errors import LeadershipLost, NodeClosed, NotLeader, OutcomeUnknown, TransferFailed
 from raftkit.leadership import (
     HandOverRefusal,
     NotHandedOver,
@@ -29,21 +24,12 @@ from raftkit.leadership import (
     SteppedDown,
     TransferLeadership,
 )
-from raftkit.messages import (
-    Input,
-)
 from raftkit.model import NodeId, Term
 
 __all__ = ["Leading"]
 
 
-@attrs.define(eq=False)
-class _Asked:
-    """A request that the core has not answered."""
-
-    settled: trio.Event = attrs.field(factory=trio.Event)
-    answer: SteppedDown | NotHandedOver | None = None
-    "None: not yet, or the node ended before."
+_Answer = SteppedDown | NotHandedOver
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -55,11 +41,8 @@ class Leading:
     "The core, to be read; None while unborn."
     applying: Applying
     new_ticket: Callable[[], int]
-    put: Callable[[Input], None]
-    "Give this to the core, which is there."
+    asking: Asking[_Answer]
     _closed: str | None = attrs.field(init=False, default=None)
-    _asked: dict[int, _Asked] = attrs.field(init=False, factory=dict[int, _Asked])
-    "By ticket."
     _tenures: dict[trio.CancelScope, Term] = attrs.field(
         init=False, factory=dict[trio.CancelScope, Term]
     )
@@ -72,9 +55,8 @@ class Leading:
     async def transfer(self, to: NodeId | None, *, within: float) -> NodeId:
         """Have `to` lead, or anybody; returns who does. See `Node.transfer_leadership`."""
         with trio.move_on_after(within):
-            leader = await self._make_room(
-                lambda ticket: TransferLeadership(ticket=ticket, target=to), to
-            )
+            request = TransferLeadership(ticket=self.new_ticket(), target=to)
+            leader = await self._make_room(request, to)
             if to not in (None, leader):
                 raise TransferFailed(f"{leader} was elected in the place of {to}", leader)
             return leader
@@ -83,12 +65,11 @@ class Leading:
     async def step_down(self, *, hand_over: bool, within: float) -> NodeId:
         """Lead no more; returns who does. See `Node.step_down`."""
         with trio.move_on_after(within):
-            return await self._make_room(
-                lambda ticket: StepDown(ticket=ticket, hand_over=hand_over), None
-            )
+            request = StepDown(ticket=self.new_ticket(), hand_over=hand_over)
+            return await self._make_room(request, None)
         raise self._unsettled(within)
 
-    async def _make_room(self, make: Callable[[int], Input], to: NodeId | None) -> NodeId:
+    async def _make_room(self, request: TransferLeadership | StepDown, to: NodeId | None) -> NodeId:
         """Ask the core, and then wait until it is known who leads instead."""
         await trio.lowlevel.checkpoint()
         raft = self.raft()
@@ -96,14 +77,7 @@ class Leading:
             raise self._end()
         if raft is None:
             raise NotLeader(None)
-        ticket, asked = self.new_ticket(), _Asked()
-        self._asked[ticket] = asked
-        try:
-            self.put(make(ticket))
-            await asked.settled.wait()
-        finally:
-            del self._asked[ticket]
-        match asked.answer:
+        match await self.asking.ask(request):
             case NotHandedOver(reason=reason, leader=leader):
                 raise _error(raft, reason, to, leader)
             case SteppedDown():
@@ -128,13 +102,6 @@ class Leading:
 
     def _end(self) -> NodeClosed:
         return NodeClosed(self._closed or "this node is closed")
-
-    def on_answer(self, answer: SteppedDown | NotHandedOver) -> None:
-        """The core answered; maybe a caller that was cancelled."""
-        asked = self._asked.get(answer.ticket)
-        if asked is not None:
-            asked.answer = answer
-            asked.settled.set()
 
     # ── tenures ──────────────────────────────────────────────────────────────────────────────────
 
@@ -180,8 +147,7 @@ class Leading:
     def close(self, why: str) -> None:
         """The node ends: so do all requests and tenures."""
         self._closed = why
-        for asked in self._asked.values():
-            asked.settled.set()
+        self.asking.close()
         for scope in self._tenures:
             scope.cancel()
         self._changed.unpark_all()

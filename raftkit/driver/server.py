@@ -19,6 +19,7 @@ from raftkit.changes import MembershipChanged, MembershipUnknown
 from raftkit.config import Config
 from raftkit.core import Raft
 from raftkit.driver.applying import Applying
+from raftkit.driver.asking import Asking
 from raftkit.driver.calling import Calling
 from raftkit.driver.changing import Changing
 from raftkit.driver.clocking import Clocking
@@ -227,7 +228,7 @@ class Server:
             raft=lambda: self.raft,
             applying=self.applying,
             new_ticket=self._new_ticket,
-            put=self._put,
+            asking=Asking(self._put),
         )
         self.comparing = Comparing(
             identity=record.identity,
@@ -248,7 +249,7 @@ class Server:
             raft=lambda: self.raft,
             links=lambda: self.links,
             new_ticket=self._new_ticket,
-            put=self._put,
+            asking=Asking(self._put),
         )
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
@@ -486,14 +487,14 @@ class Server:
                 pass
             case Proposed() | Refused() if self.clocking.on_answer(answer):
                 pass
-            case Refused() if self.changing.on_answer(answer):
+            case Refused() if self.changing.asking.on_answer(answer):
                 pass
             case Proposed() | Refused():
                 self.forwarding.on_answer(answer, self._entry_bytes_max())
             case SteppedDown() | NotHandedOver():
-                self.leading.on_answer(answer)
+                self.leading.asking.on_answer(answer)
             case MembershipChanged() | MembershipUnknown():
-                self.changing.on_answer(answer)
+                self.changing.asking.on_answer(answer)
 
     def _publish(self, event: Event) -> None:
         match event:

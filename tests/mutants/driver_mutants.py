@@ -82,7 +82,7 @@ DRIVER_MUTANTS = (
         "change-in-the-log-is-said-not-to-be",
         "what was not decided in time may still happen",
         "changing.py",
-        "        if asked.sent:\n",
+        "        if asked:\n",
         "        if False:\n",
         _MEMBERSHIP,
     ),
@@ -114,9 +114,9 @@ DRIVER_MUTANTS = (
     _mistake(
         "who-hands-over-is-forgotten",
         "the end of a node answers who asked it to hand over",
-        "leading.py",
-        "            asked.settled.set()\n        for scope",
-        "            pass\n        for scope",
+        "asking.py",
+        "        for asked in self._asked.values():\n            asked.settled.set()",
+        "        for asked in self._asked.values():\n            pass",
         _LEADERSHIP,
     ),
     _mistake(
