@@ -6,12 +6,12 @@ what is older than anything remembered is ignored. Nothing is forwarded on (J7).
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Sequence
 
 import attrs
 
 from raftkit.core import Raft
+from raftkit.driver.origin import Origin
 from raftkit.driver.sessions import HEADER_BYTES, VERSION_BYTES
 from raftkit.driver_messages import DriverMessage, Forward, ForwardAccepted, ForwardRefused
 from raftkit.messages import Propose, Proposed, Refusal, Refused
@@ -19,23 +19,10 @@ from raftkit.model import Identity, Kind, NodeId
 
 __all__ = ["Relay"]
 
-REQUESTS_MAX = 4096
-"Requests remembered of one node."
 _ALLOWED = {Kind.COMMAND, Kind.SESSION, Kind.VOID, Kind.VERSION}
 
 
-@attrs.define(eq=False)
-class _Origin:
-    """What one node forwarded."""
-
-    answers: dict[int, ForwardAccepted | ForwardRefused | None] = attrs.field(
-        factory=dict[int, "ForwardAccepted | ForwardRefused | None"]
-    )
-    "By request number; None while not answered."
-    order: deque[int] = attrs.field(factory=deque[int])
-    "The keys of `answers`, the oldest first."
-    forgotten: int = 0
-    "The highest request number that was remembered and is not any more."
+_Answer = ForwardAccepted | ForwardRefused
 
 
 @attrs.define(eq=False)
@@ -45,7 +32,9 @@ class Relay:
     id: NodeId
     new_ticket: Callable[[], int]
     send: Callable[[Sequence[NodeId], DriverMessage], None]
-    _origins: dict[Identity, _Origin] = attrs.field(init=False, factory=dict[Identity, _Origin])
+    _origins: dict[Identity, Origin[_Answer]] = attrs.field(
+        init=False, factory=dict[Identity, Origin[_Answer]]
+    )
     _tickets: dict[int, tuple[Identity, int]] = attrs.field(
         init=False, factory=dict[int, tuple[Identity, int]]
     )
@@ -53,15 +42,12 @@ class Relay:
 
     def on_forward(self, sender: Identity, message: Forward, raft: Raft) -> Propose | None:
         """What to propose for `sender`; None for a repetition, and for what is refused at once."""
-        origin = self._origins.setdefault(sender, _Origin())
-        if message.request in origin.answers:
-            answer = origin.answers[message.request]
-            if answer is not None:
-                self.send((sender.id,), answer)
+        origin = self._origins.setdefault(sender, Origin[_Answer]())
+        answer = origin.answer_to(message.request)
+        if answer is not None:
+            self.send((sender.id,), answer)
+        if not _is_proper(message) or not origin.begin(message.request):
             return None
-        if message.request <= origin.forgotten or not _is_proper(message):
-            return None
-        _remember(origin, message.request)
         if raft.leader != self.id:
             refusal = Refusal.NOT_LEADER
             self._answer(
@@ -90,8 +76,8 @@ class Relay:
                 self._answer(sender, no)
         return True
 
-    def _answer(self, sender: Identity, answer: ForwardAccepted | ForwardRefused) -> None:
-        self._origins[sender].answers[answer.request] = answer
+    def _answer(self, sender: Identity, answer: _Answer) -> None:
+        self._origins[sender].end(answer.request, answer)
         self.send((sender.id,), answer)
 
 
@@ -105,12 +91,3 @@ def _is_proper(message: Forward) -> bool:
         len(it) for kind, it in zip(kinds, message.payloads, strict=False) if kind is Kind.VERSION
     }
     return sizes <= {HEADER_BYTES + VERSION_BYTES}
-
-
-def _remember(origin: _Origin, request: int) -> None:
-    origin.answers[request] = None
-    origin.order.append(request)
-    if len(origin.order) > REQUESTS_MAX:
-        oldest = origin.order.popleft()
-        del origin.answers[oldest]
-        origin.forgotten = max(origin.forgotten, oldest)

@@ -12,7 +12,8 @@ import trio
 import trio.testing
 
 from raftkit.driver.forwarding import Forwarding
-from raftkit.driver.relay import REQUESTS_MAX, Relay
+from raftkit.driver.origin import REQUESTS_MAX
+from raftkit.driver.relay import Relay
 from raftkit.driver.tokens import Session
 from raftkit.driver.waiters import Call, Waiters
 from raftkit.driver_messages import DriverMessage, Forward, ForwardAccepted, ForwardRefused

@@ -280,9 +280,9 @@ DRIVER_MUTANTS = (
     _mistake(
         "forward-is-proposed-again",
         "a request is proposed at most once, however often it arrives (J7)",
-        "relay.py",
-        "        if message.request in origin.answers:",
-        "        if message.request in origin.answers and False:",
+        "origin.py",
+        "        if request in self._answers or request <= self._forgotten:",
+        "        if request <= self._forgotten:",
         _FORWARDING,
     ),
     _mistake(
