@@ -128,6 +128,18 @@ class Comparing:
 
     # ── what others have ─────────────────────────────────────────────────────────────────────────
 
+    def on_message(
+        self, sender: Identity, message: StateDigests | SnapshotWanted | SnapshotPart
+    ) -> None:
+        """A peer told its digests, wants a part of a snapshot, or sent one."""
+        match message:
+            case StateDigests():
+                self.on_digests(sender, message)
+            case SnapshotWanted():
+                self.on_wanted(sender, message)
+            case SnapshotPart():
+                self.on_part(sender, message)
+
     def on_digests(self, sender: Identity, message: StateDigests) -> None:
         """A peer said what its states were. Who is wrong is told what this node has, once each time."""
         if not self.raft().configuration.knows(sender):

@@ -533,19 +533,19 @@ class Server:
     def _on_message(self, sender: Identity, body: Message | DriverMessage) -> None:
         if self._loop is None:
             return
-        if isinstance(body, Forward | ForwardAccepted | ForwardRefused):
-            proposal = self.forwarding.on_message(sender, body, self._loop.raft)
-            if proposal is not None:
-                self._loop.put(proposal)
-        elif isinstance(body, StateDigests):
-            self.comparing.on_digests(sender, body)
-        elif isinstance(body, SnapshotWanted):
-            self.comparing.on_wanted(sender, body)
-        elif isinstance(body, SnapshotPart):
-            self.comparing.on_part(sender, body)
-        elif not isinstance(body, Hello | Membership):
+        if not isinstance(body, DriverMessage):  # most are of the core
             self.links.greeting.note_message(sender, body)
             self._loop.put(Receive(sender=sender, message=body))
+            return
+        match body:
+            case Forward() | ForwardAccepted() | ForwardRefused():
+                proposal = self.forwarding.on_message(sender, body, self._loop.raft)
+                if proposal is not None:
+                    self._loop.put(proposal)
+            case StateDigests() | SnapshotWanted() | SnapshotPart():
+                self.comparing.on_message(sender, body)
+            case Hello() | Membership():
+                pass  # the links' own
 
     def _on_lost(self, peer: NodeId, gone: bool) -> None:
         self.forwarding.on_link_lost(peer)
