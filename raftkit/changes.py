@@ -29,6 +29,7 @@ from raftkit.membership import (
 from raftkit.model import Identity, Index, NodeId
 
 __all__ = [
+    "CHANGES_MAX",
     "AddLearner",
     "Change",
     "ChangeMembership",
@@ -116,6 +117,9 @@ class ChangeSettings:
     settings: Settings
     "All of them."
 
+
+CHANGES_MAX = 2 * MEMBERS_MAX + 1
+"Changes at once: every member leaves, as many come, and the settings are others."
 
 Change = AddLearner | Promote | Demote | Remove | Readdress | ChangeSettings
 "What may be asked of a group; several at once are one change, done together or not at all."

@@ -1,4 +1,5 @@
-"""What drivers say to each other beside their cores' messages: who they are, founding, forwarding, digests.
+"""What drivers say to each other beside their cores' messages: who they are, founding, forwarding, digests,
+referrals.
 
 Laws: a hello is the first thing on every connection and decides whether anything else is heard. A
 request number is unique for the asking node for ever, so that a duplicated datagram can't act twice.
@@ -6,8 +7,11 @@ request number is unique for the asking node for ever, so that a duplicated data
 
 from __future__ import annotations
 
+from enum import Enum
+
 import attrs
 
+from raftkit.changes import Change
 from raftkit.membership import Configuration, Epoch
 from raftkit.messages import Message, Refusal
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
@@ -15,6 +19,9 @@ from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 __all__ = [
     "DIGESTS_MAX",
     "UNBORN",
+    "WHY_MAX",
+    "ChangeMade",
+    "ChangeReferral",
     "DriverMessage",
     "Forward",
     "ForwardAccepted",
@@ -22,13 +29,19 @@ __all__ = [
     "FoundingRecord",
     "Frame",
     "Hello",
+    "LeadershipMoved",
     "Membership",
+    "Referral",
+    "ReferralAnswer",
+    "ReferralFailed",
+    "ReferralOutcome",
     "Remembered",
     "Scope",
     "SnapshotPart",
     "SnapshotWanted",
     "StateDigest",
     "StateDigests",
+    "TransferReferral",
 ]
 
 
@@ -196,6 +209,80 @@ class SnapshotPart:
     "Empty: the snapshot is gone, or ends there."
 
 
+@attrs.frozen(kw_only=True)
+class ChangeReferral:
+    """Change the group, since you lead. Answered by ChangeMade or ReferralFailed."""
+
+    request: int
+    "u64, unique for the asking node for ever."
+    within_ms: int
+    "How long that may take, u64."
+    changes: tuple[Change, ...]
+    "From 1 to `CHANGES_MAX`: all of them, or none."
+    based_on: Index | None
+    "As in `ChangeMembership`."
+
+
+@attrs.frozen(kw_only=True)
+class TransferReferral:
+    """Have another member lead, since you do (§3.10). Answered by LeadershipMoved or ReferralFailed."""
+
+    request: int
+    "u64, unique for the asking node for ever."
+    within_ms: int
+    "How long that may take, u64."
+    target: NodeId | None
+    "Who shall lead. None: whoever is ready first."
+
+
+@attrs.frozen(kw_only=True)
+class ChangeMade:
+    """The group is changed: that is committed."""
+
+    request: int
+    "That of the ChangeReferral."
+    index: Index
+    "Where the new configuration stands, from 1."
+
+
+@attrs.frozen(kw_only=True)
+class LeadershipMoved:
+    """I lead no more."""
+
+    request: int
+    "That of the TransferReferral."
+    leader: NodeId
+    "Who leads instead."
+
+
+class ReferralOutcome(Enum):
+    """What may be concluded where a referral was not done."""
+
+    NOT_LEADER = "it was asked of a node that does not lead, and did not happen"
+    REFUSED = "it can't be done, and did not happen"
+    UNKNOWN = "it may have happened, or may yet"
+
+
+@attrs.frozen(kw_only=True)
+class ReferralFailed:
+    """What was referred to me I can't say is done."""
+
+    request: int
+    "That of the referral."
+    outcome: ReferralOutcome
+    "What to conclude."
+    why: str
+    "In words for the caller: up to `WHY_MAX` printable characters."
+    leader: NodeId | None
+    "Who leads, as far as known."
+
+
+WHY_MAX = 4096
+"Characters with which a ReferralFailed says why."
+
+Referral = ChangeReferral | TransferReferral
+ReferralAnswer = ChangeMade | LeadershipMoved | ReferralFailed
+
 DriverMessage = (
     Hello
     | Forward
@@ -205,6 +292,8 @@ DriverMessage = (
     | StateDigests
     | SnapshotWanted
     | SnapshotPart
+    | Referral
+    | ReferralAnswer
 )
 
 

@@ -79,7 +79,7 @@ class Diverged(DidNotHappen):
 
 
 class NotLeader(DidNotHappen):
-    """Only a leader can do this. `leader` is the one this node follows, if any."""
+    """Only the leader can do this, and this node does not lead. `leader` is the one it follows, if any."""
 
     def __init__(self, leader: str | None) -> None:
         super().__init__(
@@ -134,6 +134,7 @@ class OutcomeUnknown(RaftError):
     def __init__(self, token: object, why: str = "") -> None:
         super().__init__(f"the command may have happened{': ' + why if why else ''}")
         self.token = token
+        self.why = why
 
 
 class SessionExpired(OutcomeUnknown):

@@ -325,17 +325,18 @@ class Node(Generic[M]):
         *,
         timeout: float = 30.0,  # noqa: ASYNC109
     ) -> NodeId:
-        """Have member `to` lead in the place of this node, or whoever is ready first. Returns who leads.
+        """Have member `to` lead in the place of whoever leads, or anybody who is ready. Returns who does.
 
-        Meanwhile commands wait, at every node, and none fails of it: a few milliseconds where `to` is as
-        far as this node, at most an election timeout until it is given up. Use it before planned work.
+        Any node can be asked: the leader is told. Meanwhile commands wait, at every node, and none fails of
+        it: a few milliseconds where `to` is as far as the leader, at most an election timeout until it is
+        given up. Use it before planned work.
 
-        Raises NotLeader, naming the leader, at a node that does not lead: ask that one. TransferFailed if
-        `to` can't lead or did not take over in time; this node leads on, unless `leader` of the error says
-        otherwise, and may yet be replaced if `to` heard of it late. OutcomeUnknown if that is not settled
-        within `timeout` seconds; NodeClosed.
+        Raises NoQuorum if no leader could be asked within `timeout` seconds. TransferFailed if `to` can't
+        lead or did not take over in time; the leader leads on, unless `leader` of the error says otherwise,
+        and may yet be replaced if `to` heard of it late. OutcomeUnknown if that is not settled in that
+        time, or the link to the leader broke before it answered; NodeClosed.
         """
-        return await self._server.leading.transfer(to, within=timeout)
+        return await self._server.referring.transfer(to, within=timeout)
 
     async def step_down(
         self,
@@ -382,7 +383,7 @@ class Node(Generic[M]):
         based_on: int | None = None,
         timeout: float = 30.0,  # noqa: ASYNC109
     ) -> Index:
-        """Have the group changed, by all of `changes` together or not at all. Ask the leader.
+        """Have the group changed, by all of `changes` together or not at all. Any node can be asked.
 
         ::
 
@@ -396,11 +397,12 @@ class Node(Generic[M]):
 
         Returns the index of the new configuration, which is committed then; a node that is removed, the
         leader too, leaves by itself. Raises, where nothing was changed, ChangeRefused, which says why not
-        and what to do, or NotLeader, which names the leader; NodeClosed; OutcomeUnknown where that was not
-        decided in `timeout` seconds or while this node led: `members` of the next leader say it.
+        and what to do, NoQuorum if no leader could be asked within `timeout` seconds, or NodeClosed. Raises
+        OutcomeUnknown where the leader was asked, and it was not decided in that time, or while it led, or
+        the link to it broke before it answered: `members` of the next leader say it.
         """
         index = None if based_on is None else Index(based_on)
-        return await self._server.changing.change(changes, based_on=index, within=timeout)
+        return await self._server.referring.change(changes, based_on=index, within=timeout)
 
     async def snapshot(self) -> SnapshotMeta:
         """Write this node's state to a durable file now, so that the log before it can go.
@@ -448,8 +450,8 @@ async def open_node(
     log and identity, and a socket at which `raftkit status` asks it. For tests: None keeps them in memory,
     and an open `Storage` is used, and closed, in the loop. `found=True` lets a list of one found its group;
     a longer list founds when all are there. `join=True` is for a node that comes later: it founds nothing,
-    `members` says where it knocks, and where it is itself; it takes part once `Node.change_membership` of the
-    leader has admitted it.
+    `members` says where it knocks, and where it is itself; it takes part once `Node.change_membership` of
+    any member has admitted it.
 
     Nodes talk over TCP at the addresses of `members`, each "host:port" or "[IPv6 host]:port"; `listen` is
     where this one listens if that is another place. Nothing is encrypted yet, so addresses beyond this

@@ -200,8 +200,8 @@ def init(
     machine
         Its state machine: MODULE:NAME or FILE.py:NAME. A list of one needs it now.
     join
-        It comes to a group that is there: --members are where it knocks, and itself. The node that leads is
-        then told to admit it, see raftkit admit.
+        It comes to a group that is there: --members are where it knocks, and itself. Any member is then
+        told to admit it, see raftkit admit.
     listen
         HOST:PORT to listen at, if that is not the address in --members.
     insecure

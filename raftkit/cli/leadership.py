@@ -1,4 +1,4 @@
-"""`raftkit transfer-leadership` and `raftkit step-down`: asked of the node that leads, on this machine."""
+"""`raftkit transfer-leadership`, asked of any node of this machine, and `raftkit step-down` of the leader."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def transfer_leadership(
 ) -> int:
     """Have another node lead, without a failed command: before planned work on the one that leads.
 
-    Exits with 1 if it can't be done, and says why: who leads instead, or what is wrong with the target. The
-    node that was asked then goes on leading.
+    Exits with 1 if it can't be done, and says why: what is wrong with the target, say. Whoever leads then
+    goes on leading.
 
     Parameters
     ----------
     directory
-        The data directory of the node that leads. Default: the current one.
+        The data directory of any member that runs on this machine. Default: the current one.
     to
         The member that shall lead. Default: whoever is ready first.
     json

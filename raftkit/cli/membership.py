@@ -1,7 +1,6 @@
-"""`raftkit members`, `admit`, `remove`, `promote` and `demote`: who is in a group, and the changes of that.
+"""`raftkit members`, `admit`, `remove`, `promote`, `demote`: who is in a group, and its changes.
 
-Laws: any node of this machine says who the members are; changes are asked of the one that leads, and the
-others name it. A change is said to be made when it is committed.
+Law: any member on this machine may be asked. A change is said to be made when it is committed.
 """
 
 from __future__ import annotations
@@ -64,7 +63,7 @@ def admit(
     Parameters
     ----------
     directory
-        The data directory of the node that leads.
+        The data directory of any member that runs on this machine.
     id
         The newcomer's name.
     address
@@ -85,7 +84,7 @@ def remove(directory: Path, id: str, /, *, json: Json = False) -> int:  # noqa: 
     Parameters
     ----------
     directory
-        The data directory of the node that leads.
+        The data directory of any member that runs on this machine.
     id
         Which member.
     json
@@ -100,7 +99,7 @@ def promote(directory: Path, id: str, /, *, json: Json = False) -> int:  # noqa:
     Parameters
     ----------
     directory
-        The data directory of the node that leads.
+        The data directory of any member that runs on this machine.
     id
         Which learner.
     json
@@ -115,7 +114,7 @@ def demote(directory: Path, id: str, /, *, json: Json = False) -> int:  # noqa: 
     Parameters
     ----------
     directory
-        The data directory of the node that leads.
+        The data directory of any member that runs on this machine.
     id
         Which voter.
     json

@@ -24,7 +24,8 @@ to write, and `watchdog` names the commands that take too long. `comparing` comp
 entries with what other nodes have, by `digests`, and has a wrong one mended. `clocking` has the leader append
 an entry when the machine's own deadline has come, `upgrading` one when all members' code has a newer version
 of the machine. `changing` has the group changed, `departing` ends the links to those who left it, and
-`leading` hands leadership over, and cancels what may run only while this node leads.
+`leading` hands leadership over, and cancels what may run only while this node leads; both ask the core
+through `asking`, and `referring` has the leader do what was asked at another node.
 
 Beside all that, `explaining` and `reachability` say how the node is, and `local_socket` says it to other
 processes. `recording` keeps what enters the core, in the forms of `recorded_inputs`, where somebody wants to

@@ -1,4 +1,4 @@
-"""Changes of the group, asked of this node while it leads: who comes is awaited, and the core's answer told.
+"""Changes of the group, made by this node while it leads: who comes is awaited, and the core's answer told.
 
 Laws: a refusal is definite, and one line that says what to do. A newcomer without an incarnation is the
 unborn node of that name which says hello at that address: only it can be admitted, whoever had the name
@@ -13,24 +13,28 @@ import attrs
 import trio
 
 from raftkit.changes import (
+    CHANGES_MAX,
     AddLearner,
     Change,
     ChangeMembership,
     ChangeRefused,
     MembershipChanged,
     MembershipUnknown,
+    change_form,
+    read_change,
 )
 from raftkit.core import Raft
 from raftkit.driver.asking import Asking
 from raftkit.driver.greeting import Peer
 from raftkit.driver.links import Links
 from raftkit.driver_messages import UNBORN
+from raftkit.encoding import MalformedError
 from raftkit.errors import LocalProtocolError, NodeClosed, NotLeader, OutcomeUnknown
 from raftkit.membership import Configuration
 from raftkit.messages import Refusal, Refused
 from raftkit.model import Identity, Index
 
-__all__ = ["Changing"]
+__all__ = ["Changing", "checked_changes"]
 
 _Answer = MembershipChanged | MembershipUnknown | Refused
 
@@ -52,10 +56,10 @@ class Changing:
     "Who waits until something is heard of a peer, is applied, or another leads."
 
     async def change(
-        self, changes: Sequence[object], *, based_on: Index | None, within: float
+        self, wanted: tuple[Change, ...], *, based_on: Index | None, within: float
     ) -> Index:
-        """Have these changes made, all or none. See `Node.change_membership`."""
-        wanted, request = _checked(changes), None
+        """Have these changes made, all or none. Raises NotLeader, and what `Node.change_membership` does."""
+        request = None
         with trio.move_on_after(within):
             complete = await self._complete(wanted)
             raft = await self._wait_ready()
@@ -104,15 +108,16 @@ class Changing:
         self, changes: Sequence[Change], within: float, *, asked: bool
     ) -> ChangeRefused | OutcomeUnknown:
         """What to say when the time is over: what was missing, or that nobody knows."""
+        time = f"{round(within, 2):g} s"
         if asked:
             return OutcomeUnknown(
                 None,
-                f"it was not decided within {within:g} s: the members are then what `members` says",
+                f"it was not decided within {time}: the members are then what `members` says",
             )
         missing = [it for it in changes if isinstance(it, AddLearner) and self._lacks(it)]
         words = [f"{it.id} at {it.address} {self._lacks(it)}" for it in missing]
         return ChangeRefused(
-            f"within {within:g} s: {'; '.join(words) or 'the leader could commit nothing'}"
+            f"within {time}: {'; '.join(words) or 'the leader could commit nothing'}"
         )
 
     # ── newcomers ────────────────────────────────────────────────────────────────────────────────
@@ -171,17 +176,25 @@ def _knows(raft: Raft, peer: Peer) -> bool:
     return raft.configuration.knows(peer.identity)
 
 
-def _checked(changes: Sequence[object]) -> tuple[Change, ...]:
-    """The changes. Raises ChangeRefused for none, LocalProtocolError for anything else."""
+def checked_changes(changes: Sequence[object]) -> tuple[Change, ...]:
+    """The changes, which every node can read. Raises ChangeRefused, LocalProtocolError for anything else."""
     if not changes:
         raise ChangeRefused("no change is asked for: give at least one, such as AddLearner(…)")
-    for it in changes:
-        if not isinstance(it, Change):
-            raise LocalProtocolError(
-                f"a change is an AddLearner, Promote, Demote, Remove, Readdress or ChangeSettings, "
-                f"got {it!r:.80}"
-            )
-    return tuple(it for it in changes if isinstance(it, Change))
+    if len(changes) > CHANGES_MAX:
+        raise ChangeRefused(f"{len(changes)} changes at once: give at most {CHANGES_MAX}")
+    return tuple(map(_checked, changes))
+
+
+def _checked(change: object) -> Change:
+    if not isinstance(change, Change):
+        raise LocalProtocolError(
+            f"a change is an AddLearner, Promote, Demote, Remove, Readdress or ChangeSettings, "
+            f"got {change!r:.80}"
+        )
+    try:
+        return read_change(change_form(change))
+    except MalformedError as error:
+        raise ChangeRefused(f"{change!r:.80} is not a change: {error}") from error
 
 
 def _error(raft: Raft, refused: Refused, based_on: Index | None) -> ChangeRefused | NotLeader:

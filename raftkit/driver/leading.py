@@ -53,7 +53,7 @@ class Leading:
     # ── making room ──────────────────────────────────────────────────────────────────────────────
 
     async def transfer(self, to: NodeId | None, *, within: float) -> NodeId:
-        """Have `to` lead, or anybody; returns who does. See `Node.transfer_leadership`."""
+        """Have `to` lead, or anybody; returns who does. Raises NotLeader at a node that does not lead."""
         with trio.move_on_after(within):
             request = TransferLeadership(ticket=self.new_ticket(), target=to)
             leader = await self._make_room(request, to)
@@ -98,7 +98,7 @@ class Leading:
         words = (
             "leads still, and may hand over yet" if leads else "leads no more, nor does it know who"
         )
-        return OutcomeUnknown(None, f"after {within:g} s {self.id} {words}")
+        return OutcomeUnknown(None, f"after {round(within, 2):g} s {self.id} {words}")
 
     def _end(self) -> NodeClosed:
         return NodeClosed(self._closed or "this node is closed")

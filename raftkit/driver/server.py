@@ -36,6 +36,7 @@ from raftkit.driver.loop import Duties, Loop
 from raftkit.driver.planning import Plan
 from raftkit.driver.reading import Reading
 from raftkit.driver.recording import Recorder
+from raftkit.driver.referring import Referring
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.snapshotting import Snapshotting, digest_of
@@ -119,6 +120,7 @@ class Server:
     leading: Leading = attrs.field(init=False)
     comparing: Comparing = attrs.field(init=False)
     changing: Changing = attrs.field(init=False)
+    referring: Referring = attrs.field(init=False)
     departing: Departing = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
@@ -251,6 +253,17 @@ class Server:
             new_ticket=self._new_ticket,
             asking=Asking(self._put),
         )
+        self.referring = Referring(
+            id=plan.id,
+            leader=lambda: self.leader,
+            is_heard=self.links.greeting.is_heard,
+            explain=lambda: explain(self),
+            changing=self.changing,
+            leading=self.leading,
+            new_ticket=self._new_ticket,
+            send=self.links.send,
+            retry_seconds=plan.settings.election_timeout_ms[1] / 1000,
+        )
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
 
@@ -360,6 +373,7 @@ class Server:
             nursery.start_soon(self.comparing.serve)
             nursery.start_soon(self._remember)
             nursery.start_soon(self.departing.run)
+            nursery.start_soon(self.referring.run)
             nursery.start_soon(self._watch_clusters)
             told = self.links.greeting.remembered().get(self.storage.record.identity)
             if told is not None:
@@ -382,6 +396,7 @@ class Server:
         self.applying.close(why)
         self.leading.close(why)
         self.changing.close(why)
+        self.referring.close(why)
         self._leader_changed.unpark_all()
         self.events.end()
 
@@ -501,6 +516,7 @@ class Server:
             case LeaderElected():
                 self._leader_changed.unpark_all()
                 self.leading.on_change()
+                self.referring.on_news()
             case LeaderLost():
                 self.leading.on_change()
                 self.changing.on_news()
@@ -546,15 +562,19 @@ class Server:
                 self.comparing.on_message(sender, body)
             case Hello() | Membership():
                 pass  # the links' own
+            case _:
+                self.referring.on_message(sender, body)
 
     def _on_lost(self, peer: NodeId, gone: bool) -> None:
         self.forwarding.on_link_lost(peer)
+        self.referring.on_link_lost(peer)
         if gone:
             self._put(PeerUnreachable(peer=peer))
 
     def _on_change(self) -> None:
         self._peers_changed.set()
         self.changing.on_news()
+        self.referring.on_news()
 
     def _on_hello(self, hello: Hello) -> None:
         self._compare_memory(hello)

@@ -8,9 +8,20 @@ malformed values spoils them.
 
 from __future__ import annotations
 
+from raftkit.changes import (
+    AddLearner,
+    Change,
+    ChangeSettings,
+    Demote,
+    Promote,
+    Readdress,
+    Remove,
+)
 from raftkit.driver_messages import (
     DIGESTS_MAX,
     UNBORN,
+    ChangeMade,
+    ChangeReferral,
     DriverMessage,
     Forward,
     ForwardAccepted,
@@ -18,12 +29,16 @@ from raftkit.driver_messages import (
     FoundingRecord,
     Frame,
     Hello,
+    LeadershipMoved,
+    ReferralFailed,
+    ReferralOutcome,
     Remembered,
     Scope,
     SnapshotPart,
     SnapshotWanted,
     StateDigest,
     StateDigests,
+    TransferReferral,
 )
 from raftkit.encoding import U63_MAX, U64_MAX
 from raftkit.membership import ADDRESS_MAX, Configuration, Epoch, Member, Role, Settings
@@ -89,9 +104,18 @@ def _places(draw: st.DrawFn, *, term_max: int) -> tuple[Index, Term]:
     return draw(_indexes(1, U63_MAX - 100)), draw(_terms(1, term_max))
 
 
-def _names() -> st.SearchStrategy[NodeId]:
+def _texts(longest: int, *, shortest: int = 0) -> st.SearchStrategy[str]:
+    """Printable ones."""
     printable = st.characters(exclude_categories=("C", "Z"))
-    return st.sampled_from("abcde") | st.text(printable, min_size=1, max_size=64)
+    return st.text(printable, min_size=shortest, max_size=longest)
+
+
+def _names() -> st.SearchStrategy[NodeId]:
+    return st.sampled_from("abcde") | _texts(64, shortest=1)
+
+
+def _addresses() -> st.SearchStrategy[str]:
+    return st.just("127.0.0.1:7001") | _texts(ADDRESS_MAX)
 
 
 def _name_tuples() -> st.SearchStrategy[tuple[NodeId, ...]]:
@@ -131,12 +155,11 @@ def _settings(draw: st.DrawFn) -> Settings:
 
 
 def _members() -> st.SearchStrategy[Member]:
-    printable = st.characters(exclude_categories=("C", "Z"))
     return st.builds(
         Member,
         id=_names(),
         incarnation=_numbers(),
-        address=st.just("127.0.0.1:7001") | st.text(printable, max_size=ADDRESS_MAX),
+        address=_addresses(),
         role=st.sampled_from(Role),
     )
 
@@ -364,6 +387,46 @@ def _digests() -> st.SearchStrategy[StateDigests]:
     )
 
 
+def _changes() -> st.SearchStrategy[Change]:
+    return st.one_of(
+        st.builds(
+            AddLearner,
+            id=_names(),
+            incarnation=_numbers(),
+            address=_addresses(),
+            promote=st.booleans(),
+        ),
+        st.builds(Promote, id=_names()),
+        st.builds(Demote, id=_names()),
+        st.builds(Remove, id=_names()),
+        st.builds(Readdress, id=_names(), address=_addresses()),
+        st.builds(ChangeSettings, settings=_settings()),
+    )
+
+
+def _referrals() -> st.SearchStrategy[DriverMessage]:
+    request, leaders = _numbers(), st.none() | _names()
+    return st.one_of(
+        st.builds(
+            ChangeReferral,
+            request=request,
+            within_ms=_numbers(),
+            changes=st.lists(_changes(), min_size=1, max_size=3).map(tuple),
+            based_on=st.none() | _indexes(1),
+        ),
+        st.builds(TransferReferral, request=request, within_ms=_numbers(), target=leaders),
+        st.builds(ChangeMade, request=request, index=_indexes(1)),
+        st.builds(LeadershipMoved, request=request, leader=_names()),
+        st.builds(
+            ReferralFailed,
+            request=request,
+            outcome=st.sampled_from(ReferralOutcome),
+            why=_texts(80),
+            leader=leaders,
+        ),
+    )
+
+
 def driver_messages() -> st.SearchStrategy[DriverMessage]:
     """Every message between drivers."""
     return st.one_of(
@@ -384,6 +447,7 @@ def driver_messages() -> st.SearchStrategy[DriverMessage]:
             offset=_numbers(0, U63_MAX),
             data=st.binary(max_size=40),
         ),
+        _referrals(),
     )
 
 

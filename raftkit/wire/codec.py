@@ -3,7 +3,7 @@
 Every message begins with the version of its form and its tag. What is small and frequent is one
 packed struct; what carries entries or a snapshot is a packed header and length-prefixed blobs, so
 that a run encoded once serves the disk and every follower; what is rare is positional CBOR
-(`hello.py`).
+(`hello.py`, `referrals.py`).
 
 Laws: a message that `decode_message` returns is well formed, and anything else is
 RemoteProtocolError. Positions after the last known one are ignored only from a sender of a higher
@@ -18,14 +18,19 @@ from typing import Final, TypeAlias
 
 from raftkit import encoding
 from raftkit.driver_messages import (
+    ChangeMade,
+    ChangeReferral,
     DriverMessage,
     Forward,
     ForwardRefused,
     Hello,
+    LeadershipMoved,
     Membership,
+    ReferralFailed,
     SnapshotPart,
     SnapshotWanted,
     StateDigests,
+    TransferReferral,
 )
 from raftkit.encoding import MalformedError, array, unsigned
 from raftkit.errors import RemoteProtocolError
@@ -45,13 +50,21 @@ from raftkit.wire.digests import (
     encode_digest_message,
 )
 from raftkit.wire.hello import decode_hello, encode_hello
-from raftkit.wire.limits import Limits
+from raftkit.wire.limits import Limits, control_part
 from raftkit.wire.packed import (
     checked_index,
     checked_place,
     checked_term,
     decode_packed,
     encode_packed,
+)
+from raftkit.wire.referrals import (
+    decode_change_made,
+    decode_change_referral,
+    decode_leadership_moved,
+    decode_referral_failed,
+    decode_transfer_referral,
+    encode_referral,
 )
 from raftkit.wire.runs import decode_proposal, decode_run, encode_proposal, encode_run
 from raftkit.wire.tags import FORMAT, Tag
@@ -113,6 +126,14 @@ def encode_message(
             return _MEMBERSHIP.pack(FORMAT, Tag.MEMBERSHIP, index, len(blob)) + blob
         case Hello():
             return _TAGGED.pack(FORMAT, Tag.HELLO) + encode_hello(message)
+        case (
+            ChangeReferral()
+            | TransferReferral()
+            | ChangeMade()
+            | LeadershipMoved()
+            | ReferralFailed()
+        ):
+            return encode_referral(message)
         case _:
             return encode_packed(message)
 
@@ -294,7 +315,7 @@ def _forward(data: _Octets, limits: Limits, newer: bool) -> Forward:
 
 
 def _forward_refused(data: _Octets, limits: Limits, newer: bool) -> ForwardRefused:
-    positions = array(encoding.loads(_control(data, limits)))
+    positions = array(encoding.loads(control_part(data, limits)))
     request, number, leader = array(positions[:3] if newer else positions, 3)
     reason = _REFUSAL_OF.get(unsigned(number))
     if reason is None:
@@ -307,7 +328,7 @@ def _forward_refused(data: _Octets, limits: Limits, newer: bool) -> ForwardRefus
 
 
 def _hello(data: _Octets, limits: Limits, newer: bool) -> Hello:
-    return decode_hello(_control(data, limits), newer=newer)
+    return decode_hello(control_part(data, limits), newer=newer)
 
 
 def _membership(data: _Octets, limits: Limits, newer: bool) -> Membership:
@@ -329,6 +350,11 @@ _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMess
     Tag.SNAPSHOT_WANTED: decode_wanted,
     Tag.SNAPSHOT_PART: decode_part,
     Tag.MEMBERSHIP: _membership,
+    Tag.CHANGE_REFERRAL: decode_change_referral,
+    Tag.TRANSFER_REFERRAL: decode_transfer_referral,
+    Tag.CHANGE_MADE: decode_change_made,
+    Tag.LEADERSHIP_MOVED: decode_leadership_moved,
+    Tag.REFERRAL_FAILED: decode_referral_failed,
 }
 
 
@@ -353,10 +379,3 @@ def _cut(data: _Octets, at: int, size: int) -> tuple[_Octets, int]:
 def _check_end(data: _Octets, at: int, *, newer: bool) -> None:
     if at != len(data) and not newer:
         raise MalformedError(f"{len(data) - at} bytes too many")
-
-
-def _control(data: _Octets, limits: Limits) -> _Octets:
-    """The CBOR after the tag, bounded, since objects take far more room than their bytes."""
-    if len(data) > limits.control_bytes_max:
-        raise MalformedError(f"{len(data)} bytes, at most {limits.control_bytes_max} are allowed")
-    return data[_TAGGED.size :]

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import attrs
 
-__all__ = ["Limits"]
+from raftkit.encoding import MalformedError
+
+__all__ = ["Limits", "control_part"]
 
 
 @attrs.frozen(kw_only=True)
@@ -25,3 +27,13 @@ class Limits:
     "Payload of one entry. At least the group's own `entry_bytes_max`."
     snapshot_bytes_max: int = 1 << 40
     "A whole snapshot, as its first chunk announces it."
+
+
+def control_part(data: bytes | memoryview, limits: Limits) -> bytes | memoryview:
+    """The CBOR after version and tag, bounded, since objects take far more room than their bytes.
+
+    Raises `MalformedError`.
+    """
+    if len(data) > limits.control_bytes_max:
+        raise MalformedError(f"{len(data)} bytes, at most {limits.control_bytes_max} are allowed")
+    return data[2:]

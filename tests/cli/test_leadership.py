@@ -46,16 +46,23 @@ async def said(*words: object) -> tuple[int, str, str]:
 
 @pytest.mark.accept("Q-70", "C-31")
 async def test_leadership_is_handed_over_when_it_is_typed(tmp_path: Path) -> None:
-    async with three(tmp_path) as (leader, (other, _)):
-        refused_by_it = await said("transfer-leadership", tmp_path / other.id)
+    """At the node that leads, and at one that does not."""
+    async with three(tmp_path) as (leader, (other, third)):
         named = await said("transfer-leadership", tmp_path / leader.id, "--to", other.id)
+        elsewhere = await said("transfer-leadership", tmp_path / leader.id, "--to", third.id)
         anybody = await said("transfer-leadership", tmp_path / other.id, "--json")
 
-        words = f"raftkit: transfer-leadership: the node refused: not the leader; leader is {leader.id}\n"
-        assert refused_by_it == (1, "", words)
         assert named == (0, f"{other.id} leads\n", "")
+        assert elsewhere == (0, f"{third.id} leads\n", "")
         assert anybody[0] == 0
-        assert json.loads(anybody[1])["leader"] in set(MEMBERS) - {other.id}
+        assert json.loads(anybody[1])["leader"] in set(MEMBERS) - {third.id}
+
+
+async def test_only_the_node_that_leads_steps_down(tmp_path: Path) -> None:
+    async with three(tmp_path) as (leader, (other, _)):
+        words = f"raftkit: step-down: the node refused: not the leader; leader is {leader.id}\n"
+
+        assert await said("step-down", tmp_path / other.id) == (1, "", words)
 
 
 async def test_target_that_can_not_lead_is_refused(tmp_path: Path) -> None:

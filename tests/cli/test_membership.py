@@ -39,7 +39,7 @@ def done(*words: object) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.accept("Q-07", "U-68")
+@pytest.mark.accept("Q-07", "U-68", "C-39")
 def test_a_group_grows_from_one_to_three_and_shrinks_from_the_shell(tmp_path: Path) -> None:
     addresses = free_addresses(("a", "b", "c"))
     a, b = tmp_path / "a", tmp_path / "b"
@@ -53,7 +53,7 @@ def test_a_group_grows_from_one_to_three_and_shrinks_from_the_shell(tmp_path: Pa
             said = init(home, name, {"a": addresses["a"], name: addresses[name]}, "--join")
             assert f"raftkit admit DIRECTORY {name} {addresses[name]}\n" in said
             group.start(name)
-            said = done("admit", a, name, addresses[name])
+            said = done("admit", a if name == "b" else b, name, addresses[name])
             assert said.startswith(f"{name} is a learner, and a voter as soon as it has caught up")
             poll(partial(is_voter, a, name))
         assert done("members", a) == (
@@ -61,21 +61,19 @@ def test_a_group_grows_from_one_to_three_and_shrinks_from_the_shell(tmp_path: Pa
         )
         poll(lambda: roles(b) == dict.fromkeys("abc", "voter"))
 
-        assert done("demote", a, "c").startswith("c is a learner (index ")
-        assert done("promote", a, "c").startswith("c is a voter (index ")
-        code, out, err = typed("remove", b, "c")
-        assert (code, out) == (1, "")
-        assert err == "raftkit: remove: the node refused: not the leader; leader is a\n"
-        assert json.loads(done("remove", a, "c", "--json"))["index"] > 0
+        assert done("demote", b, "c").startswith("c is a learner (index ")
+        assert done("promote", b, "c").startswith("c is a voter (index ")
+        assert json.loads(done("remove", b, "c", "--json"))["index"] > 0
         poll(
             lambda: json.loads(typed("status", tmp_path / "c", "--json")[1])["status"] == "removed"
         )
         assert roles(a) == {"a": "voter", "b": "voter"}
-        code, _, err = typed("remove", a, "x")
-        assert (code, err) == (
-            1,
-            "raftkit: remove: the node refused: 'x' is no member; there are: a, b\n",
-        )
+        for home in (a, b):
+            code, _, err = typed("remove", home, "x")
+            assert (code, err) == (
+                1,
+                "raftkit: remove: the node refused: 'x' is no member; there are: a, b\n",
+            )
 
 
 def test_there_must_be_a_node(tmp_path: Path) -> None:

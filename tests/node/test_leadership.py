@@ -109,16 +109,16 @@ async def test_commands_without_a_session_survive_a_transfer(
         assert len(await target.read(Journal.read())) == 100
 
 
-async def test_only_the_leader_can_hand_over(autojump_clock: trio.testing.MockClock) -> None:
-    """Anybody else says who leads."""
+async def test_only_a_leader_can_step_down(autojump_clock: trio.testing.MockClock) -> None:
+    """Anybody else says who leads: it is asked of that very node, so nobody else does it instead."""
     async with group() as (_, leader, (node, _)):
         await node.wait_leader()
 
-        for call in (node.transfer_leadership, node.step_down):
-            with pytest.raises(NotLeader, match=f"leader is {leader.id}") as caught:
-                await call()
+        with pytest.raises(NotLeader, match=f"leader is {leader.id}") as caught:
+            await node.step_down()
 
-            assert caught.value.leader == leader.id
+        assert caught.value.leader == leader.id
+        assert leader.status == "leader"
 
 
 async def test_who_can_not_lead_is_refused_in_one_clear_line(

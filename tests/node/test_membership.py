@@ -19,7 +19,6 @@ from raftkit import (
     MemoryNetwork,
     Node,
     NodeClosed,
-    NotLeader,
     OutcomeUnknown,
     Promote,
     Readdress,
@@ -418,15 +417,6 @@ async def test_something_else_than_a_change_is_refused(
         wrong: Any = "remove b"
         with pytest.raises(LocalProtocolError, match="a change is an AddLearner"):
             await leader.change_membership(wrong)
-
-
-async def test_only_the_leader_changes_the_group(autojump_clock: trio.testing.MockClock) -> None:
-    async with open_group() as group:
-        leader = await group.leader()
-        follower = next(node for node in group if node is not leader)
-
-        with pytest.raises(NotLeader, match=f"leader is {leader.id}"):
-            await follower.change_membership(Remove(id="b"))
 
 
 async def test_a_newcomer_that_does_not_come_is_named(

@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from raftkit.changes import (
+    AddLearner,
+    ChangeSettings,
+    Demote,
+    Promote,
+    Readdress,
+    Remove,
+)
 from raftkit.driver_messages import (
+    ChangeMade,
+    ChangeReferral,
     DriverMessage,
     Forward,
     ForwardAccepted,
@@ -10,13 +20,17 @@ from raftkit.driver_messages import (
     FoundingRecord,
     Frame,
     Hello,
+    LeadershipMoved,
     Membership,
+    ReferralFailed,
+    ReferralOutcome,
     Remembered,
     Scope,
     SnapshotPart,
     SnapshotWanted,
     StateDigest,
     StateDigests,
+    TransferReferral,
 )
 from raftkit.membership import Configuration, Epoch, Member, Role, Settings
 from raftkit.messages import (
@@ -169,6 +183,28 @@ MESSAGES: dict[str, Message | DriverMessage] = {
     ),
     "snapshot wanted": SnapshotWanted(index=Index(1000), offset=4096),
     "snapshot part": SnapshotPart(index=Index(1000), offset=4096, data=b"the rest of it"),
+    "change referral": ChangeReferral(
+        request=0x0001000000000004,
+        within_ms=29_000,
+        changes=(
+            AddLearner(id="d", incarnation=0xD1, address="10.0.0.4:7001", promote=True),
+            Promote(id="b"),
+            Demote(id="a"),
+            Remove(id="c"),
+            Readdress(id="e", address="10.0.0.5:7001"),
+            ChangeSettings(settings=CONFIGURATION.settings),
+        ),
+        based_on=Index(900),
+    ),
+    "transfer referral": TransferReferral(request=0x0001000000000005, within_ms=29_001, target="b"),
+    "change made": ChangeMade(request=0x0001000000000004, index=Index(50)),
+    "leadership moved": LeadershipMoved(request=0x0001000000000005, leader="b"),
+    "referral failed": ReferralFailed(
+        request=0x0001000000000005,
+        outcome=ReferralOutcome.REFUSED,
+        why="b is a learner and can't lead: name a voter",
+        leader="a",
+    ),
 }
 
 FRAME = Frame(scope=SCOPE, sender=SENDER, body=MESSAGES["heartbeat"])
