@@ -49,6 +49,7 @@ for command in (
     membership.remove,
     membership.promote,
     membership.demote,
+    membership.readdress,
     leadership.transfer_leadership,
     leadership.step_down,
     upgrade.upgrade,

@@ -1,4 +1,4 @@
-"""`raftkit members`, `admit`, `remove`, `promote`, `demote`: who is in a group, and its changes.
+"""`raftkit members`, `admit`, `remove`, `promote`, `demote`, `readdress`: who is in a group, and its changes.
 
 Law: any member on this machine may be asked. A change is said to be made when it is committed.
 """
@@ -11,11 +11,13 @@ from typing import Annotated, Any, cast
 
 from cyclopts import Parameter
 
-from raftkit import AddLearner, Demote, Promote, Remove
+from raftkit import AddLearner, ConfigError, Demote, Promote, Readdress, Remove
 from raftkit.changes import Change, change_form
 from raftkit.cli.order import Json, give, say
+from raftkit.cli.starting import CannotStart
+from raftkit.transports.tcp_sockets import host_and_port
 
-__all__ = ["admit", "demote", "members", "promote", "remove"]
+__all__ = ["admit", "demote", "members", "promote", "readdress", "remove"]
 
 
 def members(directory: Path = Path(), /, *, json: Json = False) -> int:
@@ -121,6 +123,37 @@ def demote(directory: Path, id: str, /, *, json: Json = False) -> int:  # noqa: 
         The index of the change, as one JSON object.
     """
     return _change(directory, Demote(id=id), f"{id} is a learner", json=json)
+
+
+def readdress(
+    directory: Path,
+    id: str,  # noqa: A002
+    address: str,
+    /,
+    *,
+    json: Json = False,
+) -> int:
+    """Tell the group that a member is reached at another address.
+
+    The member itself is run with that address among the members of its node.toml, before or after this.
+
+    Parameters
+    ----------
+    directory
+        The data directory of any member that runs on this machine.
+    id
+        Which member.
+    address
+        HOST:PORT at which the others reach it from now on.
+    json
+        The index of the change, as one JSON object.
+    """
+    try:
+        host_and_port(address)
+    except ConfigError as error:
+        raise CannotStart(str(error)) from error
+    wanted = Readdress(id=id, address=address)
+    return _change(directory, wanted, f"{id} is reached at {address}", json=json)
 
 
 def _change(directory: Path, wanted: Change, words: str, *, json: bool) -> int:

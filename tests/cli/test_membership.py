@@ -76,9 +76,50 @@ def test_a_group_grows_from_one_to_three_and_shrinks_from_the_shell(tmp_path: Pa
             )
 
 
+@pytest.mark.slow
+@pytest.mark.accept("P-14", "P-15")
+def test_a_node_moves_to_another_port_and_goes_on(tmp_path: Path) -> None:
+    """Any member tells the group where it is; from there it decides with one other, and leads."""
+    *given, elsewhere = free_addresses(("a", "b", "c", "elsewhere")).values()
+    addresses = dict(zip("abc", given, strict=True))
+    with ExitStack() as terminals:
+        group = Group(tmp_path, terminals)
+        for name in "abc":
+            init(tmp_path / name, name, addresses)
+        group.start(*"abc")
+        leader = group.settle()
+        moved, other = sorted(set("abc") - {leader})
+        group.kill(moved)
+        file = tmp_path / moved / "node.toml"
+        file.write_text(file.read_text().replace(addresses[moved], elsewhere))
+        group.start(moved)
+
+        said = done("readdress", tmp_path / other, moved, elsewhere)
+
+        assert said.startswith(f"{moved} is reached at {elsewhere} (index ")
+        group.settle()
+        for name in "abc":
+            listed = json.loads(done("members", tmp_path / name, "--json"))["members"]
+            found = {it["id"]: it["address"] for it in listed}
+            assert found == {**addresses, moved: elsewhere}
+        group.kill(other)  # so nothing is decided without the one that moved
+        assert done("transfer-leadership", tmp_path / leader, "--to", moved) == f"{moved} leads\n"
+        group.kill(moved)
+        group.start(moved)
+        poll(lambda: typed("status", tmp_path / moved)[0] == 0)
+        poll(lambda: " leads" in typed("members", tmp_path / leader)[1])
+
+
 def test_there_must_be_a_node(tmp_path: Path) -> None:
     for words in (["members"], ["remove"], ["promote"], ["demote"]):
         assert "no node runs there" in refused(
             *words, tmp_path, *(["b"] if words != ["members"] else [])
         )
-    assert "no node runs there" in refused("admit", tmp_path, "b", "127.0.0.1:7002")
+    for word in ("admit", "readdress"):
+        assert "no node runs there" in refused(word, tmp_path, "b", "127.0.0.1:7002")
+
+
+@pytest.mark.parametrize("address", ["7002", "127.0.0.1", "127.0.0.1:70000", ""])
+def test_an_address_that_nobody_can_dial_is_refused_at_once(tmp_path: Path, address: str) -> None:
+    """The group would take it: other transports have other addresses."""
+    assert 'is not "host:port"' in refused("readdress", tmp_path, "b", address)
