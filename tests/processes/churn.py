@@ -3,8 +3,9 @@
     python -m tests.processes.churn [--seconds 60] [--writers 24] [--writes-before 12000] [--json]
 
 Each node is a process. Three founders serve writers, one command after the other; a fourth node is admitted,
-gets a snapshot, becomes a voter, is removed and killed, loses its directory, and begins anew. A *gap* is a
-time without any finished write. Exits with 1 if a write failed or was lost, or anybody was elected.
+gets a snapshot, becomes a voter, is removed and killed, loses its directory, and begins anew. The founders
+are asked for these changes in turn, whoever leads. A *gap* is a time without any finished write. Exits with 1
+if a write failed or was lost, or anybody was elected.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from itertools import cycle, pairwise
 from pathlib import Path
 
 import attrs
@@ -68,6 +69,8 @@ class _Churn:
     "Seconds that each took to become a voter."
     by_snapshot: int = 0
     refused: list[str] = attrs.field(factory=list[str])
+    _founders: Iterator[str] = attrs.field(init=False, factory=lambda: cycle(FOUNDERS))
+    "Who is asked, in turn."
 
     async def run(self, until: float) -> None:
         """Come and go, at least once."""
@@ -80,11 +83,11 @@ class _Churn:
 
     async def _come_and_go(self) -> None:
         began = time.monotonic()
-        await self._ask_leader("admit", NEWCOMER, self.group.addresses[NEWCOMER], CALL_SECONDS)
+        await self._ask_next("admit", NEWCOMER, self.group.addresses[NEWCOMER], CALL_SECONDS)
         installed = await self._wait_newcomer("follower", "voter")
         self.lives.append(time.monotonic() - began)
         self.by_snapshot += installed > 0
-        await self._ask_leader("remove", NEWCOMER, CALL_SECONDS)
+        await self._ask_next("remove", NEWCOMER, CALL_SECONDS)
         await self._wait_newcomer("removed", "")
 
     async def _begin_anew(self) -> None:
@@ -106,9 +109,8 @@ class _Churn:
                     return int(installed)
                 await trio.sleep(LOOK_SECONDS)
 
-    async def _ask_leader(self, verb: str, *arguments: object) -> None:
-        leader = await self.group.wait_for(lambda: self.group.leader)
-        member = await self.group.open_member(leader)
+    async def _ask_next(self, verb: str, *arguments: object) -> None:
+        member = await self.group.open_member(next(self._founders))
         while True:
             try:
                 await member.ask(verb, *arguments, patience=2 * CALL_SECONDS)
