@@ -27,6 +27,7 @@ from tests.mutants.literature_mutants import LITERATURE_MUTANTS
 from tests.mutants.machine_mutants import MACHINE_MUTANTS
 from tests.mutants.membership_mutants import MEMBERSHIP_MUTANTS
 from tests.mutants.mutants import MUTANTS, Mutant
+from tests.mutants.referral_mutants import REFERRAL_MUTANTS
 from tests.mutants.storage_mutants import STORAGE_MUTANTS
 from tests.mutants.transfer_mutants import TRANSFER_MUTANTS
 
@@ -40,6 +41,7 @@ ALL = (
     *STORAGE_MUTANTS,
     *DRIVER_MUTANTS,
     *DATAGRAM_MUTANTS,
+    *REFERRAL_MUTANTS,
 )
 ROOT = Path(__file__).parents[2]
 PAPER = ("tests/paper", "tests/core")
