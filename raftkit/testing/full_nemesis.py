@@ -2,7 +2,8 @@
 
 Each fault is a method; `FullSwarm.faults` names those that a world has. Most end by themselves after a while.
 
-Law: harm that no log can mend, a directory lost or rotten, befalls a minority at most, and never again.
+Law: harm that no log can mend, a directory lost or rotten, leaves a quorum of every configuration that may be
+in force.
 """
 
 from __future__ import annotations
@@ -11,18 +12,19 @@ import errno
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable
+from functools import partial
 from itertools import combinations
 
 import trio
 
-from raftkit.errors import DidNotHappen, OutcomeUnknown, RaftError
 from raftkit.model import NodeId
+from raftkit.testing.full_churn import FullChurn
 from raftkit.testing.full_network import FullNetwork
+from raftkit.testing.full_operator import Operator
 from raftkit.testing.full_server import FullServer
 from raftkit.testing.full_stage import Story
 from raftkit.testing.full_swarm import FAULTS, FullSwarm
-from raftkit.testing.simulated_disk import PowerCut, SimulatedDisk
-from raftkit.testing.world_shadows import fail
+from raftkit.testing.full_upgrades import FullUpgrades
 
 __all__ = ["FullNemesis"]
 
@@ -42,6 +44,9 @@ class FullNemesis:
         swarm: FullSwarm,
         servers: list[FullServer],
         network: FullNetwork,
+        churn: FullChurn,
+        upgrades: FullUpgrades,
+        operator: Operator,
         story: Story,
         nursery: trio.Nursery,
     ) -> None:
@@ -49,6 +54,9 @@ class FullNemesis:
         self.swarm = swarm
         self.servers = servers
         self.network = network
+        self.churn = churn
+        self.upgrades = upgrades
+        self.operator = operator
         self.story = story
         self.over = False
         "Set when the world calms down: nothing is harmed or mended from then on."
@@ -72,9 +80,10 @@ class FullNemesis:
             self.count[name] += _FAULTS[name](self)
 
     async def keep(self, server: FullServer) -> None:
-        """Let `server` live, and live again after each end, until it is over or there is nothing left."""
-        while not self.over and not server.refused:
-            await server.live()
+        """Let `server` live, and live again after each end, until it is over."""
+        while not self.over:
+            if not server.refused:
+                await server.live()
             await trio.sleep(self._around(self.swarm.downtime))
 
     # ── faults: each says whether there was anything to do ───────────────────────────────────────────
@@ -120,7 +129,7 @@ class FullNemesis:
 
     def isolate_leader(self) -> bool:
         """The leader, or one of several, alone on its side."""
-        leaders = [it for it in self.servers if it.node is not None and it.node.status == "leader"]
+        leaders = self._leaders()
         if leaders:
             self._separate([self.rng.choice(leaders).id])
         return bool(leaders)
@@ -173,23 +182,47 @@ class FullNemesis:
         """Somebody asks a node for a snapshot."""
         alive = [it for it in self.servers if it.node is not None]
         if alive:
-            self._nursery.start_soon(self._take_snapshot, self.rng.choice(alive))
+            self._nursery.start_soon(self.operator.snapshot, self.rng.choice(alive))
         return bool(alive)
+
+    def transfer(self) -> bool:
+        """A leader is asked to hand over, to anybody or to a server that may be ill."""
+        leaders = self._leaders()
+        if leaders:
+            to = self.rng.choice([None, *(it.id for it in self.servers)])
+            self._nursery.start_soon(self.operator.transfer, self.rng.choice(leaders), to)
+        return bool(leaders)
+
+    def step_down(self) -> bool:
+        """A leader is asked to step down, with or without handing over."""
+        leaders, hand_over = self._leaders(), self.rng.random() < 0.5
+        if leaders:
+            order = partial(self.operator.step_down, hand_over=hand_over)
+            self._nursery.start_soon(order, self.rng.choice(leaders))
+        return bool(leaders)
+
+    def change_group(self) -> bool:
+        """Somebody asks for another group."""
+        return self.churn.change()
+
+    def upgrade(self) -> bool:
+        """A server goes on with newer code, or with the old one again."""
+        return self.upgrades.replace()
 
     def wipe(self) -> bool:
         """A directory is lost, and the server begins with an empty one."""
         server = self._victim()
         if server is None:
             return False
-        server.harmed, server.disk = "wiped", SimulatedDisk()
+        server.wipe()
         return True
 
     def rot(self) -> bool:
         """One bit of some file of a closed directory is not what was written."""
         server = self._victim()
-        if server is None:
+        names = [it for it in server.disk.names() if server.disk.contents(it)] if server else []
+        if server is None or not names:
             return False
-        names = [name for name in server.disk.names() if server.disk.contents(name)]
         name = self.rng.choice(names)
         content = bytearray(server.disk.contents(name))
         # Mostly what was written: much of a segment is zeros that nobody reads.
@@ -203,18 +236,6 @@ class FullNemesis:
 
     # ── how ──────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _take_snapshot(self, server: FullServer) -> None:
-        assert server.node is not None
-        try:
-            await server.node.snapshot()
-        except (DidNotHappen, OutcomeUnknown) as error:
-            self.story.tell(f"{server.id} takes no snapshot: {error}")
-        except PowerCut:
-            pass
-        except RaftError as error:
-            if not (server.faulty or server.disk.is_off):
-                fail("N2 UnforeseenError", f"{server.id} takes no snapshot: {error}")
-
     def _fail(self, kind: str, code: int, *, drop_pages: bool = False) -> bool:
         server = self.rng.choice(self.servers)
         if not server.running:
@@ -224,15 +245,19 @@ class FullNemesis:
         return True
 
     def _victim(self) -> FullServer | None:
-        """Whose directory may be harmed for good: it is down, and most are whole."""
-        harmed = sum(it.harmed is not None for it in self.servers)
-        if harmed >= (len(self.servers) - 1) // 2:
-            return None
-        down = [it for it in self.servers if not it.running and it.harmed is None and it.life]
+        """Whose directory may be harmed for good: it is down, and the group can miss it."""
+        down = [
+            it
+            for it in self.servers
+            if not it.running and it.harmed is None and it.identity and self.churn.can_miss(it)
+        ]
         return self.rng.choice(down) if down else None
 
     def _alive(self) -> list[FullServer]:
         return [it for it in self.servers if it.running and not it.disk.is_off]
+
+    def _leaders(self) -> list[FullServer]:
+        return [it for it in self.servers if it.node is not None and it.node.status == "leader"]
 
     def _some(self) -> list[NodeId]:
         names = [it.id for it in self.servers]

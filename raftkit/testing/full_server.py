@@ -16,19 +16,22 @@ from typing import Any, TypeVar, final
 import attrs
 import trio
 
+from raftkit.core import Raft
 from raftkit.driver import (
     Replica,
     Server,
     StateDiverged,
     StateHealed,
+    VersionRaised,
     make_plan,
     open_server,
 )
 from raftkit.driver.loop import Clock
 from raftkit.driver.planning import Plan
 from raftkit.errors import LogCorrupt, StorageError
+from raftkit.membership import Configuration
 from raftkit.messages import LeaderElected, SnapshotInstalled, SnapshotTaken, Write
-from raftkit.model import NodeId
+from raftkit.model import Identity, NodeId
 from raftkit.node import Node
 from raftkit.statemachine import StateMachine
 from raftkit.storage import FileStorage, Storage, open_storage
@@ -55,9 +58,11 @@ class FullServer:
 
     id: NodeId
     members: dict[NodeId, str]
-    "Addresses by name."
+    "Addresses by name, as its next life is told."
+    joins: bool = False
+    "Whether its next life waits to be admitted, if its directory is new."
     factory: Callable[[], StateMachine]
-    "Makes a machine at index 0."
+    "Makes a machine at index 0, in its next life: an upgrade replaces it."
     swarm: FullSwarm
     network: FullNetwork
     story: Story
@@ -71,6 +76,8 @@ class FullServer:
     "While it lives."
     server: Server | None = attrs.field(init=False, default=None)
     "Behind that node."
+    identity: Identity | None = attrs.field(init=False, default=None)
+    "Of the directory; None until a life has opened it."
     life: int = attrs.field(init=False, default=0)
     "How many it began."
     faulty: bool = attrs.field(init=False, default=False)
@@ -89,6 +96,10 @@ class FullServer:
     "By which its wall clock, and its monotonic one, are too fast."
     _scope: trio.CancelScope | None = attrs.field(init=False, default=None)
     "Of the life that runs, if one does."
+    _renewed: bool = attrs.field(init=False, default=False)
+    "The next life begins with another directory than this one has."
+    _configurations: tuple[Configuration, ...] = attrs.field(init=False, default=())
+    "What the last life said."
 
     def __attrs_post_init__(self) -> None:
         rng, drift = self.rng, self.swarm.drift
@@ -100,6 +111,16 @@ class FullServer:
     def running(self) -> bool:
         """Whether a life has begun and not ended, though it may still be opening."""
         return self._scope is not None
+
+    @property
+    def raft(self) -> Raft | None:
+        """The core of its node, to be read; None while there is none."""
+        return None if self.server is None else self.server.raft
+
+    @property
+    def configurations(self) -> tuple[Configuration, ...]:
+        """Those that may be in force by its log, as it is or as it was at the end of its last life."""
+        return self._configurations if self.raft is None else self.raft.possible_configurations
 
     async def live(self) -> None:
         """Live until something ends it. Raises InvariantViolated for an end without a reason."""
@@ -115,9 +136,10 @@ class FullServer:
             except (Exception, PowerCut) as error:  # noqa: BLE001 - a PowerCut may come as an internal error
                 self._ended(error)
         self.story.note("\n".join(self.disk.log).encode())
-        self.disk = self._left(rng)
+        self._configurations = () if self._renewed else self.configurations
+        self.disk = SimulatedDisk() if self._renewed else self._left(rng)
         self._scope = self.node = self.server = None
-        self.faulty = False
+        self.faulty = self._renewed = False
         self.story.tell(f"{self.id} is down")
 
     def crash(self) -> None:
@@ -126,6 +148,31 @@ class FullServer:
         self.story.tell(f"{self.id} loses power")
         self.disk.cut_power()
         self._scope.cancel()
+
+    def stop(self) -> None:
+        """End its life as a signal does: what was written stays."""
+        assert self._scope is not None
+        self.story.tell(f"{self.id} is stopped")
+        self._scope.cancel()
+
+    def wipe(self) -> None:
+        """Lose its directory, while it is down; it is started as before."""
+        self._empty()
+        self.harmed = "wiped"
+
+    def renew(self, group: Configuration) -> None:
+        """Begin again with an empty directory, as one that waits to be admitted to `group`."""
+        self.joins, self.harmed, self.refused = True, None, False
+        self.members = {it.id: it.address for it in group.members} | {self.id: f"memory:{self.id}"}
+        self._empty()
+        self._renewed = self.running
+        if self.running and not self.disk.is_off:
+            self.crash()
+
+    def _empty(self) -> None:
+        self.identity, self._configurations = None, ()
+        if not self.running:
+            self.disk = SimulatedDisk()
 
     def mend(self) -> None:
         """Let nothing come that was ordered of its disk, at the price of a crash."""
@@ -152,9 +199,11 @@ class FullServer:
             preallocate_bytes=1024,
             reserve_bytes=1024,
         )
+        self.identity = storage.record.identity
         for healed in storage.healed:
             self.story.tell(f"{self.id} healed: {healed}")
         replica = Replica(self.factory, paranoid=True)
+        self.witness.began(self.id, replica.newest_version)
         async with open_server(self._plan(rng), replica, storage, self.network) as server:
             self.server, self.node = server, Node(server)
             await self._listen(self.node)
@@ -172,6 +221,8 @@ class FullServer:
                     self.story.tell(f"{self.id} installs a snapshot at {event.index}")
                 case StateDiverged():
                     self.witness.diverged(self.id, event)
+                case VersionRaised():
+                    self.witness.raised(self.id, event)
                 case StateHealed():
                     self.witness.healed += 1
                     self.story.tell(f"{self.id} is healed at {event.index}")
@@ -193,8 +244,10 @@ class FullServer:
             snapshot_entries=swarm.snapshot_entries,
             snapshot_bytes=0,
             snapshot_elapsed=0.0,
-            upgrade_hold=10.0,
-            found=len(self.members) == 1,
+            upgrade_hold=swarm.upgrade_hold,
+            # Whoever starts a list of one again does not say so again.
+            found=len(self.members) == 1 and self.life == 1,
+            join=self.joins,
             paranoid=True,
             threads=False,
         )

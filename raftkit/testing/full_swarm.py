@@ -31,6 +31,10 @@ FAULTS = {
     "snapshot": 0.5,
     "wipe": 0.04,
     "rot": 0.06,
+    "transfer": 0.25,
+    "step_down": 0.15,
+    "change_group": 1.5,
+    "upgrade": 0.5,
 }
 "How often each happens in a second where it is on. The names are methods of `FullNemesis`."
 
@@ -73,6 +77,10 @@ class FullSwarm:
     "Fields of `Config`."
     leases: bool
     "See `open_node`; then some of the reads go by lease."
+    upgrade_hold: float
+    "See `open_node`."
+    slip: int | None
+    "The first replica to apply this write miscounts. Never two, lest no majority be right meanwhile."
 
     @classmethod
     def draw(cls, rng: random.Random) -> FullSwarm:
@@ -125,11 +133,14 @@ class FullSwarm:
                 "compaction_wait_bytes": rng.choice((0, 64 * 1024 * 1024)),
             },
             leases=rng.random() < 0.5,
+            upgrade_hold=rng.choice((0.3, 1.0, 4.0)),
+            slip=rng.randrange(5, 40) if rng.random() < 0.15 else None,
         )
 
     def with_digests(self) -> FullSwarm:
-        """The same, with a cut every few entries, and no directory harmed: three states can be compared."""
-        kept = {name: rate for name, rate in self.faults.items() if name not in ("wipe", "rot")}
+        """The same, with a cut every few entries, and all members stay: three states can be compared."""
+        never = ("wipe", "rot", "change_group")
+        kept = {name: rate for name, rate in self.faults.items() if name not in never}
         return attrs.evolve(self, snapshot_entries=10, faults=kept)
 
     def weather(self, rng: random.Random) -> Faults:

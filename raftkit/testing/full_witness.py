@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import attrs
 
-from raftkit.driver import StateDiverged
+from raftkit.driver import StateDiverged, VersionRaised
 from raftkit.messages import LeaderElected, SnapshotMeta
 from raftkit.model import Index, NodeId, Term
 from raftkit.testing.full_stage import Story
@@ -23,6 +23,8 @@ class Witness:
     story: Story
     planted: bool = False
     "Whether a machine is wrong on purpose: then states may differ, and it must be found."
+    stays: bool = True
+    "Whether the group is never changed."
     leaders: dict[Term, NodeId] = attrs.field(init=False, factory=dict[Term, NodeId])
     "Who led each term that had a leader."
     snapshots: dict[Index, tuple[SnapshotMeta, NodeId]] = attrs.field(
@@ -37,6 +39,12 @@ class Witness:
     "How often a node said that another, or itself, is wrong."
     healed: int = attrs.field(init=False, default=0)
     "Wrong states that were replaced."
+    version: int = attrs.field(init=False, default=1)
+    "Of the machine: the newest that was in force anywhere."
+    codes: dict[NodeId, int] = attrs.field(init=False, factory=dict[NodeId, int])
+    "The newest version that each server's code has, in this life or the last."
+    went_back: bool = attrs.field(init=False, default=False)
+    "Whether some server got older code again."
     installed: int = attrs.field(init=False, default=0)
     "Snapshots that a leader sent."
 
@@ -46,6 +54,21 @@ class Witness:
         self.story.tell(f"{who} finds that {event.members} differ at {event.index}")
         if not self.planted:
             fail("S23 StatesEqual", f"{who} says {event}")
+
+    def began(self, who: NodeId, newest: int) -> None:
+        """A life begins, with code that has so new a version of the machine."""
+        self.went_back |= newest < self.codes.get(who, 1)
+        self.codes[who] = newest
+
+    def raised(self, who: NodeId, event: VersionRaised) -> None:
+        """U1: a version comes in force once all voters' code has it; some may go back or come meanwhile."""
+        self.story.tell(f"{who} has version {event.version} of the machine in force")
+        self.version = max(self.version, event.version)
+        behind = [name for name, newest in self.codes.items() if newest < event.version]
+        if behind and self.stays and not self.went_back:
+            fail(
+                "U1 AllHaveIt", f"version {event.version} is in force, and {behind} can't apply it"
+            )
 
     def elected(self, who: NodeId, event: LeaderElected) -> None:
         """S1: a term has one leader, whoever says so."""

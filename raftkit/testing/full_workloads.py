@@ -18,7 +18,15 @@ from typing import Any, Protocol, final
 import attrs
 
 from raftkit.model import NodeId
-from raftkit.statemachine import Command, Query, StateMachine, command, query
+from raftkit.statemachine import (
+    Command,
+    Query,
+    StateMachine,
+    command,
+    query,
+    since,
+    upgrade,
+)
 from raftkit.testing import append_lists
 from raftkit.testing.append_lists import Outcome, check_append_lists
 from raftkit.testing.linearizability import UNKNOWN, Call, NotLinearizable, check_linearizable
@@ -27,6 +35,7 @@ from raftkit.testing.world_shadows import fail
 __all__ = [
     "AppendLists",
     "Asked",
+    "CountingMachine",
     "How",
     "ListsMachine",
     "Registers",
@@ -73,6 +82,11 @@ class Workload(Protocol):
     @property
     def factory(self) -> Callable[[], StateMachine]:
         """Makes the machine at index 0."""
+        ...
+
+    @property
+    def newer(self) -> Callable[[], StateMachine] | None:
+        """Makes the same by code of the next version, for a world in which nodes are upgraded; or None."""
         ...
 
     def draw_write(self, rng: random.Random) -> Any:
@@ -122,12 +136,43 @@ class ListsMachine(StateMachine):
         return self.lists.get(key, ())
 
 
+@attrs.define
+class CountingMachine(ListsMachine):
+    """The same by newer code: from version 2 on it counts, and reads nothing that it has not counted."""
+
+    counting: bool = attrs.field(default=False, metadata=since(2))
+    counts: dict[str, int] = attrs.field(factory=dict[str, int], metadata=since(2))
+
+    @upgrade(to=2)
+    def begin_to_count(self) -> None:
+        """Count what is there."""
+        self.counting = True
+        self.counts = {key: len(values) for key, values in self.lists.items()}
+
+    @command
+    def append(self, key: str, value: int) -> int:
+        """How long the list is then."""
+        if self.counting:
+            self.counts[key] = self.counts.get(key, 0) + 1
+        self.lists[key] = (*self.lists.get(key, ()), value)
+        return len(self.lists[key])
+
+    @query
+    def read(self, key: str) -> tuple[int, ...]:
+        """All of one list."""
+        values = self.lists.get(key, ())
+        if self.counting and self.counts.get(key, 0) != len(values):
+            fail("U3 CountedOnce", f"{self.counts} of {self.lists}")
+        return values
+
+
 @final
 @attrs.define
 class AppendLists:
     """Appends of values that nobody else appends, and reads of whole lists."""
 
     factory: Callable[[], StateMachine] = ListsMachine
+    newer: Callable[[], StateMachine] | None = None
     _next: int = attrs.field(init=False, default=0)
 
     def draw_write(self, rng: random.Random) -> tuple[str, int]:
@@ -267,6 +312,7 @@ class Registers:
     """Writes, compare-and-swaps and reads of a few numbers. Wants worlds of few calls."""
 
     factory: Callable[[], StateMachine] = RegistersMachine
+    newer: Callable[[], StateMachine] | None = None
     _next: int = attrs.field(init=False, default=0)
 
     def draw_write(self, rng: random.Random) -> tuple[str, int | None, int]:

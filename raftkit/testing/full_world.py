@@ -4,7 +4,8 @@
 
 Nothing is left out but what can't be repeated: real drivers and nodes, the real log over `SimulatedDisk`, a
 real machine, on trio's scheduler under a `MockClock`, over a `MemoryNetwork`. First a storm, in which faults
-of network, disks, clocks and machines meet while clients work. Then calm among a random majority, while the
+of network, disks, clocks and machines, changes of the group and upgrades meet while clients work. Then calm
+among a random quorum, while the
 others stay broken for good: it must elect, answer everyone, go on, and agree. At last every answer that
 any client got is held against what was promised. `world.py` is the same for cores alone, much faster, and
 sees inside; this one sees what users see.
@@ -19,6 +20,7 @@ import gc
 import random
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -26,23 +28,46 @@ import trio
 from trio.testing import MockClock
 
 from raftkit.driver.guarding import meaningful
-from raftkit.model import Index, NodeId
+from raftkit.membership import Configuration
+from raftkit.model import NodeId
 from raftkit.node import Node
 from raftkit.testing.append_lists import Outcome
+from raftkit.testing.full_churn import FullChurn
 from raftkit.testing.full_clients import Client
 from raftkit.testing.full_nemesis import FullNemesis
 from raftkit.testing.full_network import FullNetwork
+from raftkit.testing.full_operator import Operator
 from raftkit.testing.full_server import FullServer
 from raftkit.testing.full_stage import Story, repeatable
 from raftkit.testing.full_swarm import FullSwarm
+from raftkit.testing.full_upgrades import FullUpgrades
+from raftkit.testing.full_views import (
+    are_all,
+    are_equally_far,
+    have_a_leader,
+    in_words,
+    members_of,
+    owe_nothing,
+    states_of,
+    stay_members,
+    wait_until,
+)
 from raftkit.testing.full_witness import Witness
-from raftkit.testing.full_workloads import AppendLists, Asked, How, Workload
+from raftkit.testing.full_workloads import (
+    AppendLists,
+    Asked,
+    CountingMachine,
+    How,
+    Workload,
+    slipping,
+)
 from raftkit.testing.world_shadows import InvariantViolated, fail
 from raftkit.transports import Faults
 
 __all__ = ["FullReport", "FullWorld", "InvariantViolated"]
 
 NAMES = "abcdefg"
+"Of founders."
 CLIENTS = 5
 FOUNDING_SECONDS = 20.0
 "A group in which nothing goes wrong is born and has a leader after this long."
@@ -94,6 +119,10 @@ class FullReport:
     "Directories refused as corrupt."
     faults: dict[str, int]
     "How often each fault happened."
+    orders: dict[str, int]
+    "How often each kind of order was carried out."
+    version: int
+    "Of the machine, as it was in force in the end."
 
 
 class FullWorld:
@@ -112,35 +141,37 @@ class FullWorld:
         """`nodes` from 1 to 7; a storm of so many virtual `seconds`; `trace` is told all that happens.
 
         `workload` says what the machine is, what clients ask of it, and what must hold of the answers.
-        `slips` says that its state may become wrong on a node, now and then: then snapshots are cut often, no
-        directory is harmed, all servers see the calm, and there such a state must be found and mended.
+        Without one they are lists, in some worlds with newer code to come, in others with slips. `slips`
+        says that its state may become wrong on a node, now and then: then snapshots are cut often, no
+        directory is harmed, the group stays, all servers see the calm, and there such a state must be
+        found and mended.
         """
         self.seed = seed
         self.rng = random.Random(f"raftkit full world {seed}")
         self.swarm = FullSwarm.draw(self.rng)
+        if workload is None:
+            workload, slips = _lists(self.swarm), self.swarm.slip is not None
         if slips:
             self.swarm = self.swarm.with_digests()
         self.story = Story(trace)
-        self.witness = Witness(self.story, slips)
-        self.workload = AppendLists() if workload is None else workload
+        self.witness = Witness(self.story, slips, "change_group" not in self.swarm.faults)
+        self.workload = workload
         self.network = FullNetwork(seed=self.rng.getrandbits(64), story=self.story)
         self.history: list[Asked] = []
         self.seconds = seconds
         members: dict[NodeId, str] = {name: f"memory:{name}" for name in NAMES[:nodes]}
-        self.servers = [
-            FullServer(
-                id=name,
-                members=members,
-                factory=self.workload.factory,
-                swarm=self.swarm,
-                network=self.network,
-                story=self.story,
-                witness=self.witness,
-                rng=random.Random(self.rng.getrandbits(64)),
-            )
-            for name in members
-        ]
+        self.servers = [self._server(name, members) for name in members]
         self.clients = [self._client(f"c{number}") for number in range(CLIENTS)]
+        self.operator = Operator(rng=self._chance(), story=self.story)
+        self.upgrades = FullUpgrades(
+            rng=self._chance(),
+            story=self.story,
+            servers=self.servers,
+            witness=self.witness,
+            older=self.workload.factory,
+            newer=self.workload.newer,
+        )
+        self.churn: FullChurn
         self.nemesis: FullNemesis
 
     def run(self) -> FullReport:
@@ -160,30 +191,71 @@ class FullWorld:
 
     async def _run(self) -> FullReport:
         async with trio.open_nursery() as nursery:
-            self.nemesis = FullNemesis(
-                rng=random.Random(self.rng.getrandbits(64)),
-                swarm=self.swarm,
-                servers=self.servers,
-                network=self.network,
-                story=self.story,
-                nursery=nursery,
-            )
+            self._prepare(nursery)
             self.story.tell(f"world {self.seed}: {self.swarm}")
             await self._is_founded(nursery)
             async with trio.open_nursery() as callers:
                 for client in self.clients:
                     callers.start_soon(client.run)
                 await self._storm(nursery)
-                majority = await self._calm(nursery)
-                await self._elects(majority)
+                quorum = await self._calm(nursery)
+                await self._elects(quorum)
                 await self._answers(callers)
-            await self._settles(majority)
+            members = await self._stays(quorum)
+            await self._settles(members)
             if self.witness.planted:
-                await self._mends(majority)
-            await self._agrees(majority)
+                await self._mends(members)
+            await self._upgrades(members)
+            await self._reads(members)
+            await self._agrees(members)
             nursery.cancel_scope.cancel()
         self.workload.check(self.history)
         return self._report()
+
+    def _prepare(self, nursery: trio.Nursery) -> None:
+        self.churn = FullChurn(
+            rng=self._chance(),
+            story=self.story,
+            servers=self.servers,
+            make=partial(self._newcomer, nursery),
+            operator=self.operator,
+            nursery=nursery,
+        )
+        self.nemesis = FullNemesis(
+            rng=self._chance(),
+            swarm=self.swarm,
+            servers=self.servers,
+            network=self.network,
+            churn=self.churn,
+            upgrades=self.upgrades,
+            operator=self.operator,
+            story=self.story,
+            nursery=nursery,
+        )
+
+    def _chance(self) -> random.Random:
+        """A generator for one part of the world, so that no part changes another."""
+        return random.Random(self.rng.getrandbits(64))
+
+    def _server(self, name: NodeId, members: dict[NodeId, str]) -> FullServer:
+        return FullServer(
+            id=name,
+            members=members,
+            factory=self.workload.factory,
+            swarm=self.swarm,
+            network=self.network,
+            story=self.story,
+            witness=self.witness,
+            rng=self._chance(),
+        )
+
+    def _newcomer(self, nursery: trio.Nursery, name: NodeId, group: Configuration) -> FullServer:
+        """One that begins to live with the newest code, and waits to be admitted to `group`."""
+        server = self._server(name, {})
+        server.renew(group)
+        self.upgrades.finish(server)
+        nursery.start_soon(self.nemesis.keep, server)
+        return server
 
     def _client(self, name: str) -> Client:
         return Client(
@@ -192,7 +264,7 @@ class FullWorld:
             swarm=self.swarm,
             servers=self.servers,
             story=self.story,
-            rng=random.Random(self.rng.getrandbits(64)),
+            rng=self._chance(),
             history=self.history,
         )
 
@@ -201,7 +273,7 @@ class FullWorld:
     async def _is_founded(self, nursery: trio.Nursery) -> None:
         for server in self.servers:
             nursery.start_soon(self.nemesis.keep, server)
-        await _within(FOUNDING_SECONDS, "L0 Founded", self.servers, _have_a_leader)
+        await wait_until(FOUNDING_SECONDS, "L0 Founded", self.servers, have_a_leader)
 
     async def _storm(self, nursery: trio.Nursery) -> None:
         self.story.tell("storm")
@@ -212,38 +284,45 @@ class FullWorld:
     # ── calm ─────────────────────────────────────────────────────────────────────────────────────────
 
     async def _calm(self, nursery: trio.Nursery) -> list[FullServer]:
-        """Mend a random majority and its links; leave the others broken for good, each in its way."""
+        """Mend a random quorum and its links; leave the others broken for good, each in its way.
+
+        Whatever configuration comes into force in the end, they are a quorum of it.
+        """
         self.nemesis.over = True
         for client in self.clients:
             client.over = True
-        majority = self._some_majority()
+        quorum = self._some_quorum()
         self.network.heal()
         self.network.faults = Faults()
         self.network.clogged.clear()
         for server in self.servers:
             server.sync, server.stalled_until = min(server.sync, 0.02), 0.0
-            if server not in majority:
-                self._break(server, majority)
-        self.story.tell(f"calm among {[it.id for it in majority]}")
-        for server in majority:
+            if server not in quorum:
+                self._break(server, quorum)
+        self.story.tell(f"calm among {[it.id for it in quorum]}")
+        for server in quorum:
             server.mend()
+            self.upgrades.finish(server)
             nursery.start_soon(self._keep_alive, server)
-        return majority
+        return quorum
 
-    def _some_majority(self) -> list[FullServer]:
-        """A majority whose directories are whole; or more."""
-        whole = [it for it in self.servers if it.harmed is None]
-        least = len(self.servers) if self.witness.planted else len(self.servers) // 2 + 1
-        count = self.rng.randint(least, len(whole))
-        chosen = self.rng.sample(whole, count)
-        return [it for it in self.servers if it in chosen]
+    def _some_quorum(self) -> list[FullServer]:
+        """Servers whose directories are whole: a quorum of whatever may be in force, or more."""
+        chosen = [it for it in self.servers if it.harmed is None]
+        if self.witness.planted:
+            return chosen
+        possible = self.churn.possible()
+        for server in self.rng.sample(chosen, self.rng.randint(0, len(chosen))):
+            rest = [it for it in chosen if it is not server]
+            chosen = rest if self.churn.suffice(rest, possible) else chosen
+        return chosen
 
-    def _break(self, server: FullServer, majority: list[FullServer]) -> None:
-        """Break a server that is not of the majority, by its power or its links."""
+    def _break(self, server: FullServer, quorum: list[FullServer]) -> None:
+        """Break a server that is not of the quorum, by its power or its links."""
         fate = self.rng.choice(("dead", "dead", "isolated", "deaf", "mute", "half"))
         self.story.tell(f"{server.id} is {fate} for good")
         others = [it.id for it in self.servers if it is not server]
-        friend = self.rng.choice(majority).id if fate == "half" and len(self.servers) >= 5 else None
+        friend = self.rng.choice(quorum).id if fate == "half" and len(self.servers) >= 5 else None
         if fate == "dead" and server.running and not server.disk.is_off:
             server.crash()
         for other in others:
@@ -258,9 +337,9 @@ class FullWorld:
         await server.live()
         fail("N1 EndedForNothing", f"{server.id} ended in the calm")
 
-    async def _elects(self, majority: list[FullServer]) -> None:
-        """L1: all of the majority follow one of them before long."""
-        await _within(LEADER_SECONDS, "L1 Elects", majority, _have_a_leader)
+    async def _elects(self, quorum: list[FullServer]) -> None:
+        """L1: all members of the quorum follow one of them before long."""
+        await wait_until(LEADER_SECONDS, "L1 Elects", quorum, have_a_leader)
 
     async def _answers(self, callers: trio.Nursery) -> None:
         """L4: every call that was begun returns."""
@@ -273,40 +352,71 @@ class FullWorld:
             f"{len(callers.child_tasks)} clients wait after {SETTLE_SECONDS} s of calm",
         )
 
-    async def _settles(self, majority: list[FullServer]) -> None:
-        """L2, L4: what was given up can be told, something new can be done, and everything be read."""
+    async def _stays(self, quorum: list[FullServer]) -> list[FullServer]:
+        """L4, L5: every order returns, and so does every change of the group end; who is a member then."""
+        with trio.move_on_after(SETTLE_SECONDS) as patience:
+            while self.operator.open or self.churn.asking:  # noqa: ASYNC110 - a simulated clock
+                await trio.sleep(0.1)
+        if patience.cancelled_caught:
+            fail("L4 Stranded", f"{self.operator.open} orders after {SETTLE_SECONDS} s of calm")
+        await wait_until(SETTLE_SECONDS, "L5 Stays", quorum, stay_members)
+        return members_of(quorum)
+
+    async def _settles(self, members: list[FullServer]) -> None:
+        """L2, L4: what was given up can be told, and something new can be done."""
         auditor = self._client("auditor")
         self.clients.append(auditor)
         for client in self.clients:
-            await client.settle(self._node_of(majority), timeout=SETTLE_SECONDS)
+            await client.settle(self._node_of(members), timeout=SETTLE_SECONDS)
         before = len(self.history)
         with trio.move_on_after(SETTLE_SECONDS):
             while not any(it.outcome is Outcome.OK for it in self.history[before:]):
-                await auditor.write_at(self._node_of(majority))
-            for server in majority:
+                await auditor.write_at(self._node_of(members))
+            return
+        fail("L2 Progress", f"not in {SETTLE_SECONDS} s of calm: {in_words(members)}")
+
+    async def _reads(self, members: list[FullServer]) -> None:
+        """L2: everything that was written can be read, everywhere."""
+        auditor = self.clients[-1]
+        with trio.move_on_after(SETTLE_SECONDS):
+            for server in members:
                 for question in self.workload.all_reads():
                     while not await auditor.ask(server, question, How.READ):  # noqa: ASYNC110
                         await trio.sleep(0.05)  # who is divergent refuses at once
             return
-        fail("L2 Progress", f"not in {SETTLE_SECONDS} s of calm: {_words(majority)}")
+        fail("L2 Reads", f"not in {SETTLE_SECONDS} s of calm: {in_words(members)}")
 
     async def _mends(self, servers: list[FullServer]) -> None:
         """F17: at the next cuts, whoever is wrong is found, and soon has the right state."""
         auditor = self.clients[-1]
         with trio.move_on_after(SETTLE_SECONDS):
-            while len(_states(servers)) > 1:
+            while len(states_of(servers)) > 1:
                 await auditor.write_at(self._node_of(servers))
                 await trio.sleep(0.5)
             return
-        fail("F17 Mended", f"not in {SETTLE_SECONDS} s: {_words(servers)}")
+        fail("F17 Mended", f"not in {SETTLE_SECONDS} s: {in_words(servers)}")
 
-    async def _agrees(self, majority: list[FullServer]) -> None:
+    async def _upgrades(self, members: list[FullServer]) -> None:
+        """U2: what the code of all has is in force before long, and what was in force anywhere."""
+        version = self.witness.version
+        if self.workload.newer is not None and are_all(members):
+            version = 2
+        await wait_until(
+            SETTLE_SECONDS,
+            "U2 Raised",
+            members,
+            lambda them: all(
+                it.server is not None and it.server.replica.version >= version for it in them
+            ),
+        )
+
+    async def _agrees(self, members: list[FullServer]) -> None:
         """L2: all have applied the same, their states are equal, and nobody waits for anything."""
-        await _within(SETTLE_SECONDS, "L2 Agrees", majority, _are_equally_far)
-        digests = {it.id: it.server.replica.digest() for it in majority if it.server is not None}
+        await wait_until(SETTLE_SECONDS, "L2 Agrees", members, are_equally_far)
+        digests = {it.id: it.server.replica.digest() for it in members if it.server is not None}
         if len(set(digests.values())) != 1:
-            fail("S11 StatesEqual", f"{_words(majority)}: {digests}")
-        await _within(SETTLE_SECONDS, "L4 Stranded", majority, _owe_nothing)
+            fail("S11 StatesEqual", f"{in_words(members)}: {digests}")
+        await wait_until(SETTLE_SECONDS, "L4 Stranded", members, owe_nothing)
         for server in self.servers:
             if (
                 server.harmed == "wiped"
@@ -315,8 +425,8 @@ class FullWorld:
             ):
                 fail("S26 WipedStaysOut", f"{server.id} is {server.node.status}")
 
-    def _node_of(self, majority: list[FullServer]) -> Node[Any]:
-        node = self.rng.choice(majority).node
+    def _node_of(self, members: list[FullServer]) -> Node[Any]:
+        node = self.rng.choice(members).node
         assert node is not None
         return node
 
@@ -340,50 +450,15 @@ class FullWorld:
             installed=self.witness.installed,
             diverged=self.witness.found,
             healed=self.witness.healed,
+            version=self.witness.version,
             refused=sum(it.refused for it in self.servers),
             faults=dict(self.nemesis.count),
+            orders=dict(self.operator.done),
         )
 
 
-async def _within(
-    seconds: float,
-    name: str,
-    servers: list[FullServer],
-    holds: Callable[[list[FullServer]], bool],
-) -> None:
-    """Wait until `holds` of `servers`; `name` is violated after so many seconds."""
-    with trio.move_on_after(seconds):
-        while not holds(servers):  # noqa: ASYNC110 - a simulated clock
-            await trio.sleep(0.05)
-        return
-    fail(name, f"not in {seconds} s: {_words(servers)}")
-
-
-def _states(servers: list[FullServer]) -> set[tuple[Index, bytes]]:
-    """How far each is, and its state there."""
-    replicas = [it.server.replica for it in servers if it.server is not None]
-    return {(replica.applied, replica.digest()) for replica in replicas}
-
-
-def _have_a_leader(servers: list[FullServer]) -> bool:
-    if any(it.node is None for it in servers):
-        return False
-    leaders = {it.node.leader for it in servers if it.node is not None}
-    leading = [it.id for it in servers if it.node is not None and it.node.status == "leader"]
-    return len(leading) == 1 and leaders == set(leading)
-
-
-def _are_equally_far(servers: list[FullServer]) -> bool:
-    numbers = [it.node.statistics() for it in servers if it.node is not None]
-    return len({(it.last_index, it.commit_index, it.applied_index) for it in numbers}) == 1 and all(
-        it.applied_index == it.last_index for it in numbers
-    )
-
-
-def _owe_nothing(servers: list[FullServer]) -> bool:
-    numbers = [it.node.statistics() for it in servers if it.node is not None]
-    return all(it.open_calls == it.open_reads == it.pending_bytes == 0 for it in numbers)
-
-
-def _words(servers: list[FullServer]) -> str:
-    return "; ".join(f"{it.id}: {it.node.explain() if it.node else 'down'}" for it in servers)
+def _lists(swarm: FullSwarm) -> AppendLists:
+    """The workload of a world for which nothing else is wanted."""
+    if swarm.slip is not None:
+        return AppendLists(slipping({swarm.slip}))
+    return AppendLists(newer=CountingMachine if "upgrade" in swarm.faults else None)

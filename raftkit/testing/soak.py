@@ -260,9 +260,9 @@ def _soak(seeds: Iterable[int], options: argparse.Namespace) -> int:
 
 def _add(totals: Counter[str], report: Report | FullReport) -> None:
     for name, value in attrs.asdict(report).items():
-        if name == "faults":
-            totals.update({f"fault {fault}": count for fault, count in value.items()})
-        elif name not in ("seed", "nodes", "trace_hash"):
+        if name in ("faults", "orders"):
+            totals.update({f"{name[:-1]} {kind}": count for kind, count in value.items()})
+        elif name not in ("seed", "nodes", "trace_hash", "version"):
             totals[name] += value
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from raftkit.testing.full_workloads import AppendLists, Registers, slipping
 from raftkit.testing.full_world import FullReport, FullWorld
+from tests.world.chosen_faults import only
 
 SECONDS = 6.0
 "Of a storm: short enough that a few seeds fit."
@@ -44,6 +45,41 @@ def test_a_state_that_becomes_wrong_is_found_and_mended() -> None:
     ]
 
     assert sum(report.healed for report in reports) > 0
+
+
+@pytest.mark.slow
+def test_a_slip_of_a_replica_is_drawn_like_any_fault() -> None:
+    with only(slip=12, transfer=0.3, crash=0.3):
+        reports = [world(seed) for seed in (1, 2)]
+
+    assert sum(report.healed for report in reports) > 0
+
+
+@pytest.mark.slow
+def test_a_group_that_is_changed_all_the_time_keeps_its_word() -> None:
+    """Nodes come, are promoted, demoted and removed, lose their disks and come back; some crash meanwhile."""
+    with only(change_group=3.0, wipe=4.0, crash=0.5, close_links=0.3):
+        reports = [world(seed) for seed in (1, 2, 3)]
+
+    assert sum(report.orders["change"] for report in reports) >= 10
+    assert sum(report.installed for report in reports) > 0
+
+
+@pytest.mark.slow
+def test_leaders_that_are_replaced_all_the_time_lose_nothing() -> None:
+    with only(transfer=2.0, step_down=1.0, weather=0.5):
+        report = world(1)
+
+    assert min(report.orders["transfer"], report.orders["step_down"]) > 0
+
+
+@pytest.mark.slow
+def test_a_version_comes_in_force_while_nodes_are_upgraded_one_by_one() -> None:
+    """Some go back before, some crash, leaders change, newcomers are admitted; states stay equal."""
+    with only(upgrade=1.0, crash=0.5, transfer=0.3, change_group=1.0):
+        reports = [world(seed) for seed in (1, 2)]
+
+    assert [report.version for report in reports] == [2, 2]
 
 
 @pytest.mark.slow
