@@ -6,6 +6,7 @@ slowly is noticed too.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -16,27 +17,45 @@ import pytest
 import trio
 
 from raftkit import command
+from raftkit.core import reconfiguration
 from raftkit.driver.applying import Applying
 from raftkit.driver.comparing import Comparing
+from raftkit.driver.leading import Leading
+from raftkit.driver.links import Links
 from raftkit.driver.replica import Replica, Restored
 from raftkit.driver.server import Server
 from raftkit.driver.tokens import Token
-from raftkit.model import Index, Run
+from raftkit.driver.upgrading import Upgrading
+from raftkit.driver.waiters import Waiters
+from raftkit.membership import Configuration
+from raftkit.model import Index, NodeId, Run
 from raftkit.statemachine import StateMachine
 from raftkit.testing.append_lists import Outcome
 from raftkit.testing.full_clients import Client
-from raftkit.testing.full_workloads import AppendLists, Asked, ListsMachine, slipping
+from raftkit.testing.full_workloads import (
+    AppendLists,
+    Asked,
+    CountingMachine,
+    ListsMachine,
+    slipping,
+)
 from raftkit.testing.full_world import FullWorld, InvariantViolated
 from raftkit.testing.simulated_disk import _Node
+from tests.world.chosen_faults import only
 
 SEEDS = 40
 
 
-def first_violation(factory: Callable[[], StateMachine] = ListsMachine) -> str:
+def first_violation(
+    factory: Callable[[], StateMachine] = ListsMachine,
+    newer: Callable[[], StateMachine] | None = None,
+    *,
+    nodes: int = 3,
+) -> str:
     """Name of the first violation among some seeds."""
     for seed in range(SEEDS):
         try:
-            FullWorld(seed, workload=AppendLists(factory), seconds=6.0).run()
+            FullWorld(seed, workload=AppendLists(factory, newer), nodes=nodes, seconds=6.0).run()
         except InvariantViolated as violation:
             print(f"noticed at seed {seed}: {violation.name}: {violation.detail:.100}")
             return violation.name
@@ -145,3 +164,86 @@ def test_an_entry_skipped_after_an_install_is_noticed() -> None:
 
     with patch.object(Applying, "_apply", skipping):
         assert first_violation() != "none"
+
+
+# ── the group changes ────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_a_change_of_many_voters_in_one_step_is_noticed() -> None:
+    """§4.1: without a joint configuration there are two majorities that share nobody."""
+    in_one = patch.object(reconfiguration, "first_step", lambda _, target: target)
+    with in_one, only(change_group=4.0, partition=0.5, isolate_leader=0.5):
+        assert first_violation(nodes=5) in {
+            "C1 DIVERGED",
+            "C1 LOST",
+            "S1 OneLeader",
+            "S11 StatesEqual",
+            "S23 SnapshotsEqual",
+        }
+
+
+@pytest.mark.slow
+def test_newcomers_to_whom_nobody_talks_are_noticed() -> None:
+    original = Links.follow
+
+    def once(links: Links, index: Index, configuration: Configuration) -> None:
+        if links._configuration is None:
+            original(links, index, configuration)
+
+    with patch.object(Links, "follow", once), only(change_group=2.0):
+        assert first_violation() in {"L1 Elects", "L5 Stays", "L2 Progress"}
+
+
+@pytest.mark.slow
+def test_calls_that_nobody_ends_at_a_removed_node_are_noticed() -> None:
+    late = patch.object(Waiters, "deadline", lambda _: math.inf)
+    never = patch.object(Waiters, "expire", lambda *_: None)
+    with late, never, only(change_group=2.0):
+        assert first_violation() == "L4 Stranded"
+
+
+# ── leadership is handed over ────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_a_leader_that_says_it_made_room_and_leads_on_is_noticed() -> None:
+    async def at_once(leading: Leading, *, hand_over: bool, within: float) -> NodeId:
+        await trio.lowlevel.checkpoint()
+        return leading.id
+
+    with patch.object(Leading, "step_down", at_once), only(step_down=1.0):
+        assert first_violation() == "T1 MadeRoom"
+
+
+# ── code is upgraded ─────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.slow
+def test_a_version_that_not_all_have_is_noticed() -> None:
+    def hasty(upgrading: Upgrading) -> int:
+        return max(upgrading.versions().values()) if upgrading.raft() else 0
+
+    with patch.object(Upgrading, "reachable", hasty), only(upgrade=0.5):
+        assert first_violation(newer=CountingMachine) == "U1 AllHaveIt"
+
+
+@pytest.mark.slow
+def test_a_version_that_nobody_brings_in_force_is_noticed() -> None:
+    async def never(_: Upgrading) -> None:
+        await trio.sleep_forever()
+
+    with patch.object(Upgrading, "run", never), only(upgrade=1.0):
+        assert first_violation(newer=CountingMachine) == "U2 Raised"
+
+
+@pytest.mark.slow
+def test_a_node_that_forgets_at_a_restart_which_version_is_in_force_is_noticed() -> None:
+    original = Replica.adopt
+
+    def forgetful(replica: Replica[Any], restored: Restored) -> None:
+        original(replica, restored)
+        replica.version = 1
+
+    with patch.object(Replica, "adopt", forgetful), only(upgrade=2.0, crash=1.0):
+        assert first_violation(newer=CountingMachine) != "none"
