@@ -19,7 +19,14 @@ from raftkit.driver.founding import Founding
 from raftkit.driver.greeting import Greeting
 from raftkit.driver.planning import Plan
 from raftkit.driver.replica import Replica
-from raftkit.driver_messages import DriverMessage, FoundingRecord, Frame, Hello, Membership
+from raftkit.driver_messages import (
+    DriverMessage,
+    FoundingRecord,
+    Frame,
+    Hello,
+    Membership,
+    Scope,
+)
 from raftkit.errors import WrongCluster
 from raftkit.membership import Configuration
 from raftkit.messages import Message
@@ -113,6 +120,12 @@ class Links:
             for newcomer in newcomers:
                 self._invited.pop(newcomer, None)
             self._connect()
+
+    def belong(self, scope: Scope) -> None:
+        """This node is of that cluster, and says so, though it can't take part yet."""
+        assert self.endpoint is not None
+        self.endpoint.adopt(scope)
+        self.greeting.adopt(scope)
 
     def adopt(self, born: FoundingRecord, index: Index, configuration: Configuration) -> None:
         """This node belongs to a group now: speak as one of it."""

@@ -351,6 +351,10 @@ class Server:
             transport.open_endpoint(identity, address, self.links) as self.links.endpoint,
             trio.open_nursery() as nursery,
         ):
+            if self.storage.record.founding is not None:
+                # Who was born never passes for unborn, however long it reads its state: one whose directory
+                # was lost would found the group again with it.
+                self.links.belong(self.storage.record.founding.scope)
             self.links.expect(plan.members)
             nursery.start_soon(self.links.greeting.repeat)
             nursery.start_soon(self._speak)

@@ -354,6 +354,14 @@ DRIVER_MUTANTS = (
         _FOUNDING_RULES,
     ),
     _mistake(
+        "born-node-passes-for-unborn",
+        "who was born says so from its first hello on, or a wiped one founds again with it (E13)",
+        "server.py",
+        "                self.links.belong(self.storage.record.founding.scope)\n",
+        "                pass\n",
+        _FOUNDING,
+    ),
+    _mistake(
         "any-incarnation-is-named",
         "a group names directories, not names (E13)",
         "links.py",

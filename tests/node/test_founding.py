@@ -236,6 +236,34 @@ async def test_a_wiped_node_founds_nothing_and_is_not_taken_in(
             assert await opened["a"].execute(Counter.add()) == 2
 
 
+async def test_a_wiped_node_founds_nothing_while_the_others_restore_their_states(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name is the smallest, and all are up; but the others were born long ago, and say so at once."""
+    network, homes = MemoryNetwork(), fresh()
+    async with nodes(network, homes) as opened:
+        await opened["a"].execute(Counter.add())
+        await opened["b"].snapshot()
+        await opened["c"].snapshot()
+    ours: dict[str, Any] = {
+        name: home.reopen() for name, home in homes.items() if isinstance(home, MemoryStorage)
+    }
+    real = Storing.read_snapshot
+
+    async def slowly(storing: Storing) -> list[bytes]:
+        await trio.sleep(5)  # a large snapshot: hellos come and go meanwhile
+        return await real(storing)
+
+    monkeypatch.setattr(Storing, "read_snapshot", slowly)
+    async with nodes(network, ours | {"a": MemoryStorage("a")}) as opened:
+        await trio.sleep(3)
+        assert opened["a"].status == "unborn"
+        await opened["b"].wait_leader()
+
+        assert opened["a"].status == "unborn"
+        assert await opened["b"].execute(Counter.add()) == 2
+
+
 async def test_a_directory_emptied_of_its_founding_is_recognised(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
