@@ -26,6 +26,7 @@ from tests.mutants.lease_mutants import LEASE_MUTANTS
 from tests.mutants.literature_mutants import LITERATURE_MUTANTS
 from tests.mutants.machine_mutants import MACHINE_MUTANTS
 from tests.mutants.membership_mutants import MEMBERSHIP_MUTANTS
+from tests.mutants.multicast_mutants import MULTICAST_MUTANTS
 from tests.mutants.mutants import MUTANTS, Mutant
 from tests.mutants.referral_mutants import REFERRAL_MUTANTS
 from tests.mutants.storage_mutants import STORAGE_MUTANTS
@@ -42,6 +43,7 @@ ALL = (
     *DRIVER_MUTANTS,
     *DATAGRAM_MUTANTS,
     *REFERRAL_MUTANTS,
+    *MULTICAST_MUTANTS,
 )
 ROOT = Path(__file__).parents[2]
 PAPER = ("tests/paper", "tests/core")
@@ -164,7 +166,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--only", nargs="+", help="only the mistakes of these names")
     parser.add_argument(
-        "--package", choices=("core", "storage", "driver", "wire"), help="only those in it"
+        "--package",
+        choices=("core", "storage", "driver", "transports", "wire"),
+        help="only those in it",
     )
     parser.add_argument("--by", nargs="+", choices=LAYERS, default=[*LAYERS], help="who looks")
     parser.add_argument("--worlds", type=int, default=300, help="seeds of worlds to try (300)")
