@@ -384,6 +384,14 @@ class Persisted:
 
 
 @attrs.frozen(kw_only=True)
+class StorageStalled:
+    """This server's disk stands still: a write takes far too long. Over when `Persisted` covers it."""
+
+    sequence: int
+    "Of the oldest `Write` that is under way."
+
+
+@attrs.frozen(kw_only=True)
 class Applied:
     """The state machine has applied every entry up to `index`."""
 
@@ -455,6 +463,7 @@ Input = (
     | Read
     | ChangeMembership
     | Persisted
+    | StorageStalled
     | Applied
     | Fetched
     | SnapshotRead

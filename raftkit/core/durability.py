@@ -49,6 +49,13 @@ class Durability:
     "The next write must begin by removing this issued entry and all after it."
     pending: deque[PendingWrite] = attrs.field(factory=deque[PendingWrite])
     "In the order of their sequences."
+    stalled_write: int | None = None
+    "Sequence of a pending write that takes far too long; None: the disk is at work."
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the disk stands still: nothing that is promised now will be durable soon."""
+        return self.stalled_write is not None
 
     def truncate(self, first: Index) -> None:
         """The log was cut: nothing issued so far speaks for `first` or anything after it."""
@@ -80,8 +87,16 @@ class Durability:
         """Sequence of the last write known to be on disk."""
         return self.pending[0].sequence - 1 if self.pending else self.sequence
 
+    def stall(self, sequence: int) -> None:
+        """The write of that sequence takes far too long; if it has completed meanwhile, it does not."""
+        assert sequence <= self.sequence, "what stalls was issued"
+        if sequence > self.completed:
+            self.stalled_write = sequence
+
     def complete(self, sequence: int) -> None:
         """All writes up to `sequence` are on disk."""
+        if self.stalled_write is not None and self.stalled_write <= sequence:
+            self.stalled_write = None
         while self.pending and self.pending[0].sequence <= sequence:
             write = self.pending.popleft()
             assert write.last >= self.index, "completions come in order"

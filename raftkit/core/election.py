@@ -39,6 +39,10 @@ def time_out(state: State) -> bool:
         state.election_deadline = state.heard_leader_at + leases.patience(state)
         return True
     state.restart_election_timer()
+    if state.durability.stalled and isinstance(state.role, Candidate):
+        # It has asked nobody yet: its own vote waits for the disk, and so do its requests. Another term would
+        # wait behind them; on a disk that is as slow as this nobody would ever win.
+        return True
     if not state.may_campaign or state.config.appointed_leader not in (None, state.identity.id):
         if state.leader is not None or not isinstance(state.role, Follower):
             state.become(Follower())
@@ -66,6 +70,8 @@ def on_pre_vote_request(state: State, sender: Identity, message: PreVoteRequest)
         and _up_to_date(state, message.last_term, message.last_index)
         and not sticks_to_leader(state)
         and state.barred is None
+        # Its vote would come too late. Whoever needs it would ask in one term after the other.
+        and not state.durability.stalled
     )
     # A refusal carries the refuser's term: or a laggard with the best log could ask in vain for ever.
     term = message.term if granted else state.current_term

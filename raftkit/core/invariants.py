@@ -62,6 +62,9 @@ def check(state: State) -> None:
         assert not isinstance(state.role, PreCandidate | Candidate), (
             "who is unfit does not campaign"
         )
+    if durability.stalled_write is not None:
+        assert durability.completed < durability.stalled_write, "what stalls is under way"
+        assert not isinstance(state.role, PreCandidate), "who is stalled asks for no votes"
     _check_configurations(state)
     match state.role:
         case Leader():

@@ -58,6 +58,7 @@ from raftkit.messages import (
     SnapshotRead,
     SnapshotReply,
     SnapshotTaken,
+    StorageStalled,
     Tick,
     TimeoutNow,
     Unfit,
@@ -117,6 +118,7 @@ RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
         # After entries, which carry the commit index to most.
         contact.announce_commit,
         # With all said that a leader has to say: what follows may end its term.
+        transfer.make_room,
         transfer.hand_over,
         # Last, so that who can't lead goes even where nobody takes over.
         contact.resign,
@@ -353,6 +355,12 @@ def _on_persisted(state: State, persisted: Persisted) -> None:
     state.durability.complete(persisted.sequence)
 
 
+def _on_storage_stalled(state: State, stalled: StorageStalled) -> None:
+    state.durability.stall(stalled.sequence)
+    if state.durability.stalled and isinstance(state.role, PreCandidate):
+        state.become(Follower())
+
+
 def _on_applied(state: State, applied: Applied) -> None:
     assert applied.index <= state.applying_index
     state.applied_index = max(state.applied_index, applied.index)
@@ -381,6 +389,7 @@ LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     Read: reads.on_read,
     ChangeMembership: reconfiguration.on_change_membership,
     Persisted: _on_persisted,
+    StorageStalled: _on_storage_stalled,
     Applied: _on_applied,
     Fetched: replication.on_fetched,
     SnapshotRead: snapshots.on_snapshot_read,

@@ -115,8 +115,8 @@ ROUNDS_MAX = 64
 class Transfer:
     """Leadership is being handed over (§3.10): no proposals are taken."""
 
-    ticket: int
-    "Of who asked for it."
+    ticket: int | None
+    "Of who asked for it. None: nobody did, but this server's disk stands still."
     target: NodeId | None
     "To whom. None: whoever holds the whole log first, and not chosen yet."
     insists: bool
@@ -222,11 +222,14 @@ TRANSITIONS: frozenset[tuple[type[Role], type[Role]]] = frozenset(
         (Follower, Candidate),  # its leader told it to campaign at once
         (PreCandidate, PreCandidate),  # timed out again
         (PreCandidate, Candidate),  # a quorum would vote for it
-        (PreCandidate, Follower),  # heard a leader, a later term, or voted
+        (PreCandidate, Follower),  # heard a leader, a later term, voted, or its disk stands still
         (Candidate, Leader),  # a quorum voted for it
         (Candidate, PreCandidate),  # timed out: ask again before the next term
         (Candidate, Follower),  # heard the winner, or a later term
-        (Leader, Follower),  # a later term, no majority answers, unfit, removed, or asked to
+        (
+            Leader,
+            Follower,
+        ),  # a later term, no majority answers, unfit, removed, stalled, or asked to
     }
 )
 "Figure 3.3, with pre-vote between follower and candidate."
@@ -357,7 +360,7 @@ class State:
 
     @property
     def may_campaign(self) -> bool:
-        """Whether this server is a voter in good standing, and fit to lead.
+        """Whether this server is a voter in good standing, fit to lead, and its disk at work.
 
         Of its newest configuration, or of one that this may still fall back to: until a removal is known
         committed, who is removed may hold the only log that can win, and be needed to commit it (§4.2.2).
@@ -365,6 +368,7 @@ class State:
         return (
             self.barred is None
             and self.unfit is None
+            and not self.durability.stalled
             and any(
                 it.votes(self.identity.id) and it.knows(self.identity)
                 for it in self.possible_configurations
@@ -572,7 +576,7 @@ class State:
     def _end_transfer(self) -> None:
         """Who asked this leader to make room hears that it has."""
         match self.role:
-            case Leader(transfer=Transfer(ticket=ticket)):
+            case Leader(transfer=Transfer(ticket=int() as ticket)):
                 self.out.answers.append(SteppedDown(ticket=ticket, term=self.current_term))
             case _:
                 pass

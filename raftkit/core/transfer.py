@@ -4,6 +4,9 @@ Asked to make another server lead, a leader takes no more proposals and feeds th
 whole log; then `hand_over` tells it to campaign at once. To the protocol that is an election timeout that
 came early, so nothing here decides safety, and what is lost or comes twice does no harm.
 
+A leader does so unasked when its own disk stands still and another's does not: its heartbeats go on whatever
+its disk does, so nobody else would ever notice.
+
 Laws: a transfer ends, by another leader or after an election timeout; then the leader goes on, and takes
 proposals again. Nothing is appended while one is under way. Only a server that this leader has heard of
 late is told, and a server obeys only the leader of its own term.
@@ -22,7 +25,7 @@ from raftkit.leadership import (
 from raftkit.messages import TimeoutNow
 from raftkit.model import Identity, NodeId
 
-__all__ = ["hand_over", "on_step_down", "on_timeout_now", "on_transfer_leadership"]
+__all__ = ["hand_over", "make_room", "on_step_down", "on_timeout_now", "on_transfer_leadership"]
 
 
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────
@@ -94,6 +97,23 @@ def _unable(state: State, leader: Leader, target: NodeId) -> HandOverRefusal | N
 # ── conclusions ──────────────────────────────────────────────────────────────────────────────────────
 
 
+def make_room(state: State, leader: Leader) -> bool:
+    """This server's disk stands still, and another voter has what waits here on its own: it takes over.
+
+    If nobody has, all may share a disk; then a slow leader is better than none.
+    """
+    durability = state.durability
+    if not durability.stalled or leader.transfer is not None:
+        return False
+    waits = durability.pending[0].last
+    able = [voter for voter in state.other_voters if _unable(state, leader, voter) is None]
+    if not any(leader.progress[voter].match_index >= waits for voter in able):
+        return False
+    _, high = state.election_ticks
+    leader.transfer = Transfer(ticket=None, target=None, insists=True, deadline=state.now + high)
+    return True
+
+
 def hand_over(state: State, leader: Leader) -> bool:
     """The successor holds the whole log: tell it to campaign, again if nothing comes of it (§3.10)."""
     transfer = leader.transfer
@@ -120,7 +140,13 @@ def hand_over(state: State, leader: Leader) -> bool:
 
 
 def _lapses(state: State, leader: Leader, transfer: Transfer) -> bool:
-    """Whether it has come to nothing, because of time or of the target; then whoever asked is told."""
+    """Whether it has come to nothing, because of time or of the target; then whoever asked is told.
+
+    What nobody asked for ends with its reason, the disk being at work again, unless a successor was told.
+    """
+    if transfer.ticket is None and transfer.told_at is None and not state.durability.stalled:
+        leader.transfer = None
+        return True
     reason = None if transfer.target is None else _unable(state, leader, transfer.target)
     if state.now >= transfer.deadline:
         reason = HandOverRefusal.ABANDONED
@@ -129,6 +155,7 @@ def _lapses(state: State, leader: Leader, transfer: Transfer) -> bool:
     if transfer.insists:
         _step_down(state)
     else:
+        assert transfer.ticket is not None, "who goes unasked insists"
         leader.transfer = None
         _refuse(state, transfer.ticket, reason)
     return True

@@ -34,6 +34,7 @@ from raftkit.messages import (
     SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
+    StorageStalled,
     Tick,
     Unfit,
 )
@@ -95,6 +96,8 @@ def input_form(it: Input) -> Form:
             return [15]
         case ChangeMembership(ticket=ticket, changes=changes, based_on=based_on):
             return [16, ticket, [change_form(change) for change in changes], based_on]
+        case StorageStalled(sequence=sequence):
+            return [17, sequence]
         case _:
             assert_never(it)
 
@@ -139,6 +142,8 @@ def read_input(form: object) -> Input:
             return Fit()
         case 16:
             return _change_membership(rest)
+        case 17:
+            return StorageStalled(sequence=unsigned(_only(rest)))
         case unknown:
             raise MalformedError(f"an input of number {unknown}")
 

@@ -21,6 +21,7 @@ from raftkit.messages import (
     PeerUnreachable,
     Propose,
     Read,
+    StorageStalled,
     Unfit,
 )
 from raftkit.model import Identity, Index, NodeId, Term
@@ -348,6 +349,14 @@ def _sync(play: Play, arguments: list[str]) -> None:
         server.sync(number(count[0]) if count else None)
 
 
+def _stall(play: Play, arguments: list[str]) -> None:
+    (names,) = take(arguments, 1)
+    for server in play.alive(names):
+        if not server.disk.queue:
+            raise LocalProtocolError(f"no write of {server.id} waits: hold its disk first")
+        server.take(StorageStalled(sequence=server.disk.queue[0].sequence))
+
+
 def _slow_apply(play: Play, arguments: list[str]) -> None:
     (names,) = take(arguments, 1)
     for server in play.servers(names):
@@ -534,6 +543,7 @@ COMMANDS = {
         Command("hold-disk NODES", _hold_disk),
         Command("free-disk NODES", _free_disk),
         Command("sync NODES [COUNT]", _sync),
+        Command("stall NODES", _stall),
         Command("slow-apply NODES", _slow_apply),
         Command("apply NODES [INDEX]", _apply),
         Command("crash NODES [kept=WRITES] [parts=NUMBER]", _crash),

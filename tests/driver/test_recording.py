@@ -54,6 +54,7 @@ from raftkit.messages import (
     Receive,
     SnapshotRead,
     SnapshotTaken,
+    StorageStalled,
     Tick,
     Unfit,
 )
@@ -89,6 +90,7 @@ INPUTS: list[Input] = [
     StepDown(ticket=9, hand_over=True),
     StepDown(ticket=9, hand_over=False),
     Fit(),
+    StorageStalled(sequence=7),
     ChangeMembership(
         ticket=9,
         changes=(
@@ -173,6 +175,7 @@ def test_every_kind_of_input_is_among_them() -> None:
         [99, 1],
         [15, 1],
         [16, 1, [[0]], None],
+        [17],
         [1, 2],
         [1, -1, 2, 3],
         [2, "a", 1, b"\1\x20"],

@@ -29,6 +29,7 @@ from tests.mutants.membership_mutants import MEMBERSHIP_MUTANTS
 from tests.mutants.multicast_mutants import MULTICAST_MUTANTS
 from tests.mutants.mutants import MUTANTS, Mutant
 from tests.mutants.referral_mutants import REFERRAL_MUTANTS
+from tests.mutants.stall_mutants import STALL_MUTANTS
 from tests.mutants.storage_mutants import STORAGE_MUTANTS
 from tests.mutants.transfer_mutants import TRANSFER_MUTANTS
 
@@ -39,6 +40,7 @@ ALL = (
     *MEMBERSHIP_MUTANTS,
     *MACHINE_MUTANTS,
     *TRANSFER_MUTANTS,
+    *STALL_MUTANTS,
     *STORAGE_MUTANTS,
     *DRIVER_MUTANTS,
     *DATAGRAM_MUTANTS,

@@ -69,13 +69,20 @@ class Cluster:
         self.wire.clear()
 
     def settle(
-        self, among: Iterable[NodeId] | None = None, *, only: Callable[[Letter], bool] | None = None
+        self,
+        among: Iterable[NodeId] | None = None,
+        *,
+        only: Callable[[Letter], bool] | None = None,
+        stuck: NodeId | None = None,
     ) -> None:
-        """Deliver and write until nothing moves. Letters to or from others than `among` are lost."""
+        """Deliver and write until nothing moves. Letters to or from others than `among` are lost.
+
+        The disk of `stuck` does nothing.
+        """
         ids = set(self.servers) if among is None else set(among)
         self.collect()
         while True:
-            for name in sorted(ids):
+            for name in sorted(ids - {stuck}):
                 self.servers[name].persist_all()
             self.collect()
             if not self.wire:
