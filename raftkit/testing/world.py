@@ -11,6 +11,7 @@ only from the agenda. A failure raises `InvariantViolated` with its seed and ste
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from bisect import bisect_right
 from collections.abc import Callable
@@ -276,6 +277,7 @@ class World:
         for server in list(self.servers.values()):
             if server.paused:
                 server.resume()
+            server.free_disk()
         self._pass(SETTLE_TICKS)  # what was asked is done, or refused
         self.stage.swarm = self.stage.swarm.calm()
         self.network.clogged.clear()
@@ -333,7 +335,7 @@ class World:
         others = [other for other in self.servers if other != name]
         heard = {(other, name) for other in others}
         said = {(name, other) for other in others}
-        fates = ("dead", "isolated", "deaf", "mute", "half")
+        fates = ("dead", "isolated", "deaf", "mute", "half", "stalled")
         fate = self.stage.rng.choice((*fates, "barred") if server.barred else fates)
         self.stage.note(f"{name} is {fate}")
         match fate:
@@ -343,6 +345,10 @@ class World:
                 return heard | said
             case "barred":
                 return set()  # that is enough, and must disturb nobody
+            case "stalled":
+                # It finishes no write any more: even if it leads, the others must be able to go on.
+                server.stalled_until = math.inf
+                return set()
             case "deaf":
                 return heard
             case "mute":
@@ -372,7 +378,15 @@ class World:
             if self.stage.agenda.now > begin + limit:
                 law = "L5 Settles" if elected else "L1 Elects"
                 fail(law, f"not in {limit} ticks: {_states(quorum)}")
+            self._write_where_nothing_is_written()
             self._pass(1.0)
+
+    def _write_where_nothing_is_written(self) -> None:
+        """A disk that stands still does not show in an idle server: whoever leads there is asked to write."""
+        for server in self.servers.values():
+            idle = server.stalled_until == math.inf and not server.disk.queue
+            if idle and server.raft is not None and server.shadow.leads:
+                server.propose(1)
 
     def _agrees(self, quorum: list[Server]) -> None:
         """L2: a proposal commits, and all of the quorum hold, commit and apply the same log."""

@@ -21,7 +21,7 @@ from raftkit.testing.world_churn import Churn
 from raftkit.testing.world_disk import WorldDisk
 from raftkit.testing.world_forgery import forge
 from raftkit.testing.world_network import Link, Network
-from raftkit.testing.world_server import Server
+from raftkit.testing.world_server import STALL_TICKS, Server
 from raftkit.testing.world_stage import Stage
 from raftkit.testing.world_swarm import FAULTS
 
@@ -83,6 +83,11 @@ class Nemesis:
             server = self.stage.rng.choice(running)
             server.paused = True
             self.stage.agenda.after(self.stage.around(60.0), self._resume, server, server.life)
+
+    def stall(self) -> None:
+        """The disk of a server, mostly a leader, finishes nothing for a while."""
+        server = self.stage.rng.choice(self._leaders() or [*self.servers.values()])
+        server.stalled_until = self.stage.agenda.now + self.stage.around(3 * STALL_TICKS)
 
     def isolate_leader(self) -> None:
         """The leader, or one of several, alone on its side."""

@@ -6,6 +6,7 @@ waits in one queue. A crash ends a life: whatever was under way in it finds anot
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Callable
@@ -33,6 +34,7 @@ from raftkit.messages import (
     SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
+    StorageStalled,
     Tick,
     Unfit,
     Write,
@@ -54,6 +56,8 @@ TICK_NS = TICK_MS * 1_000_000
 "The same."
 EPOCH_NS = 1_700_000_000_000_000_000
 "Where their wall clocks begin."
+STALL_TICKS = 100
+"A disk that does nothing for around this long is said to stand still."
 
 
 class Server:
@@ -82,6 +86,7 @@ class Server:
         self.life = 0
         self.paused = False
         self.wall_offset_ns = 0
+        self.stalled_until = 0.0
         self.outdated = False
         self.barred = False
         self.retired = False
@@ -149,6 +154,12 @@ class Server:
         self.stage.note(f"{self.identity.id} is rolled back to {image.log.last_index}")
         self.disk, self.barred = image, True
         self.ghosts.rolled_back(self.shadow, image)
+
+    def free_disk(self) -> None:
+        """Its disk does at once what it was at, and is as quick as the others from now on."""
+        self.stalled_until = 0.0
+        if self.disk.queue:
+            self._synced(self.disk.queue[-1].sequence)
 
     @property
     def able(self) -> bool:
@@ -360,9 +371,18 @@ class Server:
 
     def _sync(self) -> None:
         """All that is queued now becomes durable together, after a while."""
-        self._later(self.stage.swarm.disk, self._synced, self.disk.queue[-1].sequence)
+        sequence, stalled = self.disk.queue[-1].sequence, self.stalled_until - self.stage.agenda.now
+        if stalled > 0.0:
+            oldest = self.disk.queue[0].sequence
+            self._later(STALL_TICKS, self.take, StorageStalled(sequence=oldest))
+        if stalled < math.inf:
+            self._after(
+                max(stalled, self.stage.around(self.stage.swarm.disk)), self._synced, sequence
+            )
 
     def _synced(self, sequence: int) -> None:
+        if sequence <= self.disk.sequence:
+            return  # the disk was mended meanwhile
         # One after the other, so that each message is judged by what was durable when it might have left.
         while self.disk.queue and self.disk.queue[0].sequence <= sequence:
             write = self.disk.perform()

@@ -22,6 +22,7 @@ FAULTS = {
     "crash": 1.0,
     "power_failure": 0.15,
     "pause": 0.6,
+    "stall": 0.6,
     "isolate_leader": 0.8,
     "partition": 0.8,
     "one_way": 0.6,
