@@ -20,6 +20,8 @@ from raftkit.cli.lines import Line, Lines, open_lines
 from raftkit.cli.node_file import NODE_FILE, NodeFile, read_node_file
 from raftkit.cli.starting import CannotStart, cancel_on_signal
 from raftkit.driver import (
+    DiskRecovered,
+    DiskStalled,
     MachineDiffers,
     NodeEvent,
     RecordingStopped,
@@ -159,6 +161,8 @@ def _say(lines: Lines, name: str, event: NodeEvent) -> None:
             | MachineDiffers()
             | StateDiverged()
             | StateHealed()
+            | DiskStalled()
+            | DiskRecovered()
         ):
             return  # who leads says the first, a warning in the log the others
         case _:

@@ -67,6 +67,7 @@ def _up(seen: Up) -> list[RenderableType]:
             f"committed {now.commit_index:,}, applied {now.applied_index:,}, last {now.last_index:,}, "
             f"on disk {now.durable_index:,}, snapshot {now.snapshot_index:,}"
         ),
+        "Disk": "at work" if now.stalled_seconds is None else _stalled(now.stalled_seconds),
         "Machine": f"version {now.version}" + _newer(now),
         "Local reads": (
             "may be of any age"
@@ -81,6 +82,10 @@ def _up(seen: Up) -> list[RenderableType]:
 def _newer(now: Statistics) -> str:
     newest = now.newest_version
     return "" if newest == now.version else f" in force, this code has {newest}"
+
+
+def _stalled(seconds: float) -> Text:
+    return Text(f"stands still, at one write for {seconds:.1f} s", "bold red")
 
 
 def _down(seen: Down) -> list[RenderableType]:

@@ -20,7 +20,8 @@ born. `server` holds it all together and is the only one that knows every part; 
 a scope, and `guarding` one meaningful error.
 
 Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
-to write, and `watchdog` names the commands that take too long. `comparing` compares the states behind those
+to write, and `watchdog` names the commands that take too long; `stalling` looks at the disk, and tells the
+core when a write does. `comparing` compares the states behind those
 entries with what other nodes have, by `digests`, and has a wrong one mended. `clocking` has the leader append
 an entry when the machine's own deadline has come, `upgrading` one when all members' code has a newer version
 of the machine. `changing` has the group changed, `departing` ends the links to those who left it, and
@@ -36,6 +37,8 @@ To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `call
 
 from raftkit.driver.consistency import Consistency, LocalAnswer, Wanted
 from raftkit.driver.events import (
+    DiskRecovered,
+    DiskStalled,
     EventStream,
     MachineDiffers,
     NodeEvent,
@@ -60,6 +63,8 @@ from raftkit.driver.tokens import Session, Token
 
 __all__ = [
     "Consistency",
+    "DiskRecovered",
+    "DiskStalled",
     "EventStream",
     "Freshness",
     "Life",

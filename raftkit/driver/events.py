@@ -16,6 +16,8 @@ from raftkit.model import Index, NodeId
 
 __all__ = [
     "QUEUE_MAX",
+    "DiskRecovered",
+    "DiskStalled",
     "EventStream",
     "Events",
     "MachineDiffers",
@@ -95,6 +97,22 @@ class StateHealed:
 
 
 @attrs.frozen(kw_only=True)
+class DiskStalled:
+    """This node's disk stands still, see `storage_stall_timeout` of `open_node`: a leader may hand over."""
+
+    seconds: float
+    "How long a write has been under way."
+
+
+@attrs.frozen(kw_only=True)
+class DiskRecovered:
+    """This node's disk, which stood still, finishes writes again."""
+
+    seconds: float
+    "How long the oldest write was under way that it was late with."
+
+
+@attrs.frozen(kw_only=True)
 class RecordingStopped:
     """What enters the core is recorded no more: the file is full, or the disk refuses. The node goes on."""
 
@@ -104,6 +122,8 @@ class RecordingStopped:
 
 NodeEvent = (
     Event
+    | DiskRecovered
+    | DiskStalled
     | MachineDiffers
     | RecordingStopped
     | SlowCommand

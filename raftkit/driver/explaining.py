@@ -49,6 +49,8 @@ class Statistics:
     "Highest index in its log."
     durable_index: Index
     "Its log is on its disk up to here."
+    stalled_seconds: float | None
+    "Its disk stands still, and has been at one write for so long; None: it does not."
     snapshot_index: Index
     "Last index of its newest snapshot, its own or a leader's; 0 without one."
     open_calls: int
@@ -105,6 +107,7 @@ def statistics(server: Server) -> Statistics:
         applied_index=server.applying.applied,
         last_index=raft.last_index if raft else Index(0),
         durable_index=raft.durable_index if raft else Index(0),
+        stalled_seconds=server.stalling.stalled_seconds,
         snapshot_index=server.snapshotting.index,
         open_calls=len(server.waiters),
         open_reads=len(server.reading),
@@ -151,7 +154,12 @@ def explain(server: Server) -> str:
             words.append(
                 "this node can't lead; a voter whose code is new enough must, or upgrade one"
             )
-    words += [*_away(server), *_log(server, raft), *server.upgrading.explain()]
+    words += [
+        *server.stalling.explain(),
+        *_away(server),
+        *_log(server, raft),
+        *server.upgrading.explain(),
+    ]
     if raft.leader is None:
         words.append(_age(server))
     return "; ".join(words) or f"all is well: {raft.role} in term {raft.term}, leader {raft.leader}"

@@ -60,6 +60,8 @@ class Plan:
     "See `Config`."
     appointed_leader: NodeId | None = None
     "See `Config`."
+    storage_stall_timeout: float | None = None
+    "Seconds, see `Stalling`; inf: never."
     limits: Mapping[str, int] = attrs.field(factory=dict[str, int])
     "Fields of `Config` that are not its defaults: tiny ones make a simulated world meet more."
 
@@ -80,6 +82,7 @@ def make_plan(
     upgrade_hold: object,
     priority: object = 0,
     appointed_leader: object = None,
+    storage_stall_timeout: object = None,
     found: object,
     join: object = False,
     paranoid: object,
@@ -105,6 +108,7 @@ def make_plan(
         tick_ms=TICK_MS,
         priority=_priority(priority),
         appointed_leader=_appointed(appointed_leader, members),
+        storage_stall_timeout=_stall_timeout(storage_stall_timeout),
         paranoid=_flag("paranoid", paranoid),
         upgrade_hold=_seconds_or_never("upgrade_hold", upgrade_hold),
         alone=_flag("found", found),
@@ -190,6 +194,17 @@ def _seconds_or_never(name: str, seconds: object) -> float:
             f"{name} must be a number of seconds, 0 or more, or inf for never, got {seconds!r:.80}"
         )
     return float(seconds)
+
+
+def _stall_timeout(value: object) -> float | None:
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not value > 0
+    ):
+        raise ConfigError(
+            "storage_stall_timeout must be a number of seconds above 0, inf for never, or None for the "
+            f"larger of 1 s and twice the upper election_timeout, got {value!r:.80}"
+        )
+    return None if value is None else float(value)
 
 
 def _bounds_ms(name: str, bounds: object) -> tuple[int, int]:

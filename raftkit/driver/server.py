@@ -10,6 +10,7 @@ import logging
 import math
 import random
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -40,6 +41,7 @@ from raftkit.driver.referring import Referring
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.snapshotting import Snapshotting, digest_of
+from raftkit.driver.stalling import Stalling
 from raftkit.driver.storing import Storing
 from raftkit.driver.upgrading import Upgrading
 from raftkit.driver.waiters import Waiters
@@ -109,6 +111,7 @@ class Server:
     recorder: Recorder | None = None
     "Records what enters the core."
     storing: Storing = attrs.field(init=False)
+    stalling: Stalling = attrs.field(init=False)
     snapshotting: Snapshotting = attrs.field(init=False)
     waiters: Waiters = attrs.field(init=False, factory=Waiters)
     forwarding: Forwarding = attrs.field(init=False)
@@ -145,6 +148,12 @@ class Server:
         if self.recorder is not None:
             self.recorder.on_stop = self._on_recording_stopped
         self.storing = Storing(self.storage, plan.calls)
+        self.stalling = Stalling(
+            id=plan.id,
+            seconds=plan.storage_stall_timeout,
+            raft=lambda: self.raft,
+            publish=self.events.publish,
+        )
         self.snapshotting = Snapshotting(
             id=plan.id,
             replica=self.replica,
@@ -457,7 +466,7 @@ class Server:
             collect=self._collect,
             deadline=self._deadline,
             send=self._send,
-            persist=writer.submit,
+            persist=partial(self.stalling.submit, writer),
             fetch=lambda wanted: nursery.start_soon(self._fetch, wanted),
             apply=lambda items: self.applying.put(*items),
             answer=self._answer,
@@ -484,6 +493,7 @@ class Server:
             *self.reading.collect(raft, now),
             *self.forwarding.collect(raft, now),
             *self.clocking.collect(raft, now),
+            *self.stalling.collect(now),
         ]
 
     def _deadline(self) -> float:
@@ -496,6 +506,7 @@ class Server:
             self.forwarding.deadline(now),
             self.reading.deadline(now),
             self.clocking.deadline(raft, now),
+            self.stalling.deadline(),
         )
 
     def _answer(self, answer: Answer) -> None:
@@ -614,7 +625,9 @@ class Server:
 
     async def _report_writes(self, loop: Loop, writer: Writer) -> None:
         while True:
-            loop.on_persisted(await writer.wait_completed())
+            sequence = await writer.wait_completed()
+            self.stalling.on_persisted(sequence)
+            loop.on_persisted(sequence)
 
     async def _remember(self) -> None:
         """Write down what is remembered of peers, when it changed."""

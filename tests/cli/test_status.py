@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
-from collections.abc import AsyncGenerator
+import threading
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,10 +16,12 @@ import attrs
 import pytest
 import trio
 
-from raftkit import MemoryNetwork, Node, open_node
+from raftkit import MemoryNetwork, Node, OutcomeUnknown, open_node
 from raftkit.cli.status_look import Down, Up, look
 from raftkit.driver import local_socket
 from raftkit.driver.local_socket import SOCKET_NAME
+from raftkit.messages import Write
+from raftkit.storage import FileStorage
 from tests.cli.typed import end_politely, poll, refused, terminal, typed
 from tests.node.machines import Counter
 
@@ -84,6 +88,36 @@ async def test_a_node_that_waits_to_be_founded_is_up(tmp_path: Path) -> None:
         assert isinstance(seen, Up)
         assert seen.statistics == node.statistics()
         assert not seen.statistics.votes.quorate
+
+
+@pytest.mark.slow
+async def test_a_disk_that_stands_still_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs, release = threading.Event(), threading.Event()
+    perform = FileStorage.perform
+
+    def hang(self: FileStorage, writes: Sequence[Write]) -> None:
+        if hangs.is_set():
+            assert release.wait(30)
+        perform(self, writes)
+
+    monkeypatch.setattr(FileStorage, "perform", hang)
+    async with node_on(tmp_path, found=True, storage_stall_timeout=0.05) as node:
+        await node.execute(Counter.add())
+        hangs.set()
+        with pytest.raises(OutcomeUnknown):
+            await node.execute(Counter.add(), timeout=0.2)
+        stalled = await trio.to_thread.run_sync(typed, "status", tmp_path)
+        said = json.loads((await trio.to_thread.run_sync(typed, "status", tmp_path, "--json"))[1])
+        release.set()
+        await node.execute(Counter.add())
+        mended = await trio.to_thread.run_sync(typed, "status", tmp_path)
+
+    assert re.search(r"^Disk +stands still, at one write for 0\.\d s *$", stalled[1], re.MULTILINE)
+    assert said["stalled_seconds"] > 0.05
+    assert "look at the disk" in said["explanation"]
+    assert re.search(r"^Disk +at work *$", mended[1], re.MULTILINE)
 
 
 # ── a node that does not ─────────────────────────────────────────────────────────────────────────

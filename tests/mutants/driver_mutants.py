@@ -23,12 +23,73 @@ _MEMBERSHIP = "tests/node/test_membership.py"
 _OLD_CODE = "tests/node/test_old_code.py"
 _READING = "tests/driver/test_reading.py"
 _REPLICA_SNAPSHOTS = "tests/driver/test_replica_snapshots.py"
+_STALLED = "tests/node/test_stalled_disks.py"
+_STALLING = "tests/driver/test_stalling.py"
 _SESSIONS = "tests/driver/test_sessions.py"
 _WAITERS = "tests/driver/test_waiters.py"
 
 _mistake = partial(beside_the_core, package="driver")
 
 DRIVER_MUTANTS = (
+    # ── disks that stand still ──
+    _mistake(
+        "late-writes-are-not-told",
+        "the core is told when a write is late (I1)",
+        "stalling.py",
+        "        return [StorageStalled(sequence=self._told)]\n",
+        "        return []\n",
+        _STALLED,
+        _STALLING,
+    ),
+    _mistake(
+        "late-writes-are-told-in-every-turn",
+        "the core is told once of each late write",
+        "stalling.py",
+        " or self._told == self._writes[0][0]:\n            return []",
+        ":\n            return []",
+        _STALLING,
+    ),
+    _mistake(
+        "sleeps-through-a-stall",
+        "the loop wakes when a write becomes late",
+        "stalling.py",
+        "        return self._writes[0][1] + self.patience\n",
+        "        return math.inf\n",
+        _STALLING,
+    ),
+    _mistake(
+        "wakes-just-before-a-write-is-late",
+        "what is due is done when it is due, or the loop never sleeps again",
+        "stalling.py",
+        "now >= self._writes[0][1] + self.patience",
+        "now - self._writes[0][1] >= self.patience",
+        _STALLING,
+    ),
+    _mistake(
+        "each-write-recovers-a-disk",
+        "while the next write is late as well the disk stands still",
+        "stalling.py",
+        "self._since is not None and not self._is_late(now)",
+        "self._since is not None",
+        _STALLED,
+        _STALLING,
+    ),
+    _mistake(
+        "patience-of-a-second-for-all",
+        "by default a write may take twice the upper election timeout",
+        "stalling.py",
+        "max(STALL_SECONDS_MIN, 2 * high / 1000)",
+        "STALL_SECONDS_MIN",
+        _STALLED,
+    ),
+    _mistake(
+        "completions-are-not-seen",
+        "a disk that finishes in time is not late, however much it has to do",
+        "server.py",
+        "            self.stalling.on_persisted(sequence)\n",
+        "",
+        _STALLED,
+    ),
     # ── membership ──
     _mistake(
         "newcomer-founds",

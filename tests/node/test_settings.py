@@ -51,6 +51,8 @@ GOOD: dict[str, Any] = {"id": "a", "members": {"a": "memory:a", "b": "memory:b"}
         ({"priority": 0.0}, "priority must be a whole number"),
         ({"appointed_leader": "z"}, "appointed_leader 'z' is not in members"),
         ({"appointed_leader": 7}, "appointed_leader must be a member's name or None"),
+        ({"storage_stall_timeout": 0}, "storage_stall_timeout must be a number of seconds above 0"),
+        ({"storage_stall_timeout": "1"}, "storage_stall_timeout must be a number of seconds"),
         ({"found": "yes"}, "True or False"),
         ({"paranoid": 1}, "True or False"),
         ({"data_dir": 7}, "data_dir"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from raftkit.core.state import Follower, PreCandidate
 from raftkit.leadership import HandOverRefusal, NotHandedOver, StepDown, TransferLeadership
 from raftkit.messages import (
@@ -53,7 +55,7 @@ def stalls(it: Server) -> Effects:
     return it.step(StorageStalled(sequence=it.unwritten[0].sequence))
 
 
-def writing(**more: object) -> Server:
+def writing(**more: Any) -> Server:
     """A leader, matched by all, with an entry that its own disk does not finish."""
     a = leader("1 1", **more)
     a.propose(b"x")
@@ -227,14 +229,16 @@ def test_stall_that_is_over_before_it_is_told_is_none() -> None:
 
 
 def test_who_is_silent_does_not_show_that_the_disk_is_to_blame() -> None:
-    """Nobody can be handed anything; and if no majority answers, that ends it (§6.2)."""
+    """Nobody can be handed anything, so it leads on; and if no majority answers, that ends it (§6.2)."""
     a = writing()
     accepted_by(a, "b")
     hears(a, "c", ticks=ELECTION_MIN)
 
     effects = stalls(a)
+    proposed = a.propose(b"y", ticket=9)
 
     assert effects == Effects()
+    assert proposed.answer == (Proposed(ticket=9, first=Index(5), term=Term(2)),)
 
 
 def test_learner_with_the_entries_changes_nothing() -> None:
