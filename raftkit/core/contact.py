@@ -131,13 +131,14 @@ def announce_commit(state: State, leader: Leader) -> bool:
 def resign(state: State, leader: Leader) -> bool:
     """A leader that is unfit, or removed (§4.2.2), stops when another voter can be elected (§3.6.1).
 
-    That is one that holds its whole log; it takes no proposals meanwhile, so that comes; it is told to
-    campaign at once (§3.10). If nobody can be reached, `step_down` is for it.
+    That is one that holds its whole log and is heard; it takes no proposals meanwhile, so that comes; it is
+    told to campaign at once (§3.10). If nobody can be reached, `step_down` is for it.
     """
     if not state.resigns:
         return False
-    voters = state.other_voters
-    heir = leader.heir(voters, state.log.last_index)
+    voters, (low, _) = state.other_voters, state.election_ticks
+    heard = [it for it in voters if state.now - leader.progress[it].heard_at < low]
+    heir = leader.heir(heard, state.log.last_index)
     if voters and heir is None:
         return False
     # Nobody else can say what is committed before the next leader's no-op is.

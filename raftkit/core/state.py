@@ -118,13 +118,15 @@ class Transfer:
     ticket: int | None
     "Of who asked for it. None: nobody did, but this server's disk stands still."
     target: NodeId | None
-    "To whom. None: whoever holds the whole log first, and not chosen yet."
+    "To whom. None: whoever holds the whole log first, and of several whoever was heard last."
     insists: bool
     "At the deadline this server leads no more, whoever does. Otherwise it goes on."
     deadline: int
     "The tick at which it is abandoned."
     told_at: int | None = None
     "The tick at which TimeoutNow was last sent; None: not yet."
+    tried: dict[NodeId, int] = attrs.field(factory=dict[NodeId, int])
+    "Whom this leader chose by itself and told, and the tick at which it did so first."
 
 
 @attrs.define(kw_only=True)

@@ -32,7 +32,7 @@ __all__ = ["hand_over", "make_room", "on_step_down", "on_timeout_now", "on_trans
 
 
 def on_transfer_leadership(state: State, asked: TransferLeadership) -> None:
-    """Begin to hand over to `target`, or to whoever holds the whole log first."""
+    """Begin to hand over to `target`, or to whoever holds the whole log and takes it."""
     _begin(state, asked.ticket, asked.target, insists=False)
 
 
@@ -121,26 +121,38 @@ def hand_over(state: State, leader: Leader) -> bool:
         return False
     if _lapses(state, leader, transfer):
         return True
-    if transfer.target is None:
-        able = [voter for voter in state.other_voters if _unable(state, leader, voter) is None]
-        transfer.target = leader.heir(able, state.log.last_index)
-    if (
-        transfer.target is None
-        or leader.progress[transfer.target].match_index < state.log.last_index
-    ):
-        return False
     again = state.config.ticks(state.config.retry_ms)
     if transfer.told_at is not None and state.now - transfer.told_at < again:
+        return False
+    target = _successor(state, leader, transfer) if transfer.target is None else transfer.target
+    if target is None or leader.progress[target].match_index < state.log.last_index:
         return False
     # Lost, it would cost an election timeout. The second of two finds a candidate of a later term.
     transfer.told_at = state.now
     leader.timeout_now_sent = True
-    state.out.send(TimeoutNow(term=state.current_term), transfer.target)
+    state.out.send(TimeoutNow(term=state.current_term), target)
     return True
 
 
+def _successor(state: State, leader: Leader, transfer: Transfer) -> NodeId | None:
+    """Who is told, where none is named: one that is heard and holds the whole log, and then the next such.
+
+    Whoever can't apply what is in force, or whose disk stands still, does not campaign, and nobody hears why.
+    """
+    low, _ = state.election_ticks
+    able = [voter for voter in state.other_voters if _unable(state, leader, voter) is None]
+    # A candidate that was told is heard before long: two at a time would only take each other's votes.
+    busy = [it for it in able if it in transfer.tried and state.now < transfer.tried[it] + low // 2]
+    fresh = [it for it in able if it not in transfer.tried]
+    last = state.log.last_index
+    target = leader.heir(busy, last) or leader.heir(fresh, last) or leader.heir(able, last)
+    if target is not None:
+        transfer.tried.setdefault(target, state.now)
+    return target
+
+
 def _lapses(state: State, leader: Leader, transfer: Transfer) -> bool:
-    """Whether it has come to nothing, because of time or of the target; then whoever asked is told.
+    """Whether it has come to nothing, because of time or of who was named; then whoever asked is told.
 
     What nobody asked for ends with its reason, the disk being at work again, unless a successor was told.
     """

@@ -179,6 +179,46 @@ def test_of_several_the_one_heard_last_is_told() -> None:
     assert effects == Effects(send_now=told("c"))
 
 
+def who_is_told(a: Server, ticks: int) -> list[tuple[int, NodeId]]:
+    """Time passes in which all answer heartbeats and nobody campaigns; who is told, and how many ticks on."""
+    found: list[tuple[int, NodeId]] = []
+    for tick in range(1, ticks + 1):
+        effects = a.tick()
+        found += [(tick, name) for name in "bcd" if NOW in messages_to(name, effects)]
+        for name in a.leadership.progress:
+            a.receive(name, beat(a, index=a.raft.last_index))
+    return found
+
+
+def test_whoever_takes_nothing_over_is_followed_by_the_next() -> None:
+    """Who can't apply what is in force, or whose disk stands still, does not campaign, nor say so."""
+    a = leader("1 1", configuration=group("abcd"))
+    effects = a.step(TO_ANYBODY)
+    first = next(name for name in "bcd" if NOW in messages_to(name, effects))
+    later = [name for _, name in who_is_told(a, ELECTION_MAX - 1)]
+
+    assert set(later) == set("bcd")
+    assert later[0] == first
+
+
+def test_next_is_told_when_the_first_has_had_its_time() -> None:
+    """Half of the lower bound, and told again meanwhile: two candidates would take each other's votes."""
+    a = leader("1 1")
+    a.step(TO_ANYBODY)
+    (_, first), (at, second), *_ = who_is_told(a, ELECTION_MAX - 1)
+
+    assert first != second
+    assert at >= ELECTION_MIN // 2
+
+
+def test_who_was_named_is_told_and_nobody_else() -> None:
+    """Whoever asked for it hears that it came to nothing."""
+    a = leader("1 1")
+    a.step(TO_B)
+
+    assert {name for _, name in who_is_told(a, ELECTION_MAX - 1)} == {"b"}
+
+
 def test_silent_server_is_not_chosen() -> None:
     """It holds the whole log, and may be dead: another will soon be as far, and is heard."""
     a = behind()

@@ -30,6 +30,7 @@ from raftkit.model import Index, Term
 from tests.paper.cluster import cluster
 from tests.paper.server import (
     ELECTION_MAX,
+    ELECTION_MIN,
     accepted_by,
     append,
     beat,
@@ -177,6 +178,24 @@ def test_unfit_leader_without_followers_steps_down_for_silence() -> None:
     a.tick(ELECTION_MAX + 1)
 
     assert a.raft.role == "follower"
+
+
+def test_unfit_leader_does_not_leave_the_group_to_the_silent() -> None:
+    """Only b holds what was committed, and is gone: c gets it of this leader, or of nobody."""
+    a = leader("1 1")
+    a.propose(b"x")
+    a.persist()
+    accepted_by(a, "b")
+    for _ in range(ELECTION_MIN):
+        a.tick()
+        a.receive("c", beat(a, index=3))
+
+    a.step(UNFIT)
+    before = a.raft.role
+    effects = accepted_by(a, "c")
+
+    assert before == "leader"
+    assert messages_to("c", effects)[-1] == TimeoutNow(term=Term(2))
 
 
 def test_unfit_leader_of_one_steps_down() -> None:
