@@ -79,7 +79,7 @@ def status(server: Server) -> str:
     """One word or two: closed, barred, stopped applying, divergent, removed, unborn, starting, or a role."""
     if server.closed is not None:
         return "closed"
-    if server.barred is not None:
+    if server.remembering.barred is not None:
         return "barred"
     if server.applying.stopped is not None:
         return "stopped applying"
@@ -137,8 +137,8 @@ def explain(server: Server) -> str:
             "this node was removed from its group: stop it; to have it back, delete its directory, start it "
             "again and admit it as it then says"
         )
-    if server.barred is not None:
-        words.append(f"neither votes nor acknowledges: {server.barred}")
+    if server.remembering.barred is not None:
+        words.append(f"neither votes nor acknowledges: {server.remembering.barred}")
     if server.applying.stopped is not None:
         words.append(server.applying.stopped)
     if server.applying.divergence is not None:

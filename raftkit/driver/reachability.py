@@ -102,5 +102,5 @@ def _votes_of_half(server: Server, half: tuple[NodeId, ...]) -> Votes:
 
 def _may_vote(server: Server, voter: NodeId) -> bool:
     if voter == server.plan.id:
-        return server.barred is None
+        return server.remembering.barred is None
     return server.links.greeting.is_heard(voter)

@@ -29,7 +29,7 @@ from raftkit.driver.departing import Departing
 from raftkit.driver.events import Events, RecordingStopped
 from raftkit.driver.explaining import explain
 from raftkit.driver.forwarding import Forwarding
-from raftkit.driver.founding import Founding, fingerprint_of, rolled_back, rolled_back_before
+from raftkit.driver.founding import Founding, fingerprint_of
 from raftkit.driver.guarding import meaningful
 from raftkit.driver.leading import Leading
 from raftkit.driver.links import Links
@@ -38,6 +38,7 @@ from raftkit.driver.planning import Plan
 from raftkit.driver.reading import Reading
 from raftkit.driver.recording import Recorder
 from raftkit.driver.referring import Referring
+from raftkit.driver.remembering import Remembering
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.snapshotting import Snapshotting, digest_of
@@ -64,7 +65,6 @@ from raftkit.leadership import NotHandedOver, SteppedDown
 from raftkit.messages import (
     Answer,
     Applied,
-    Barred,
     ConfigurationChanged,
     Event,
     Fetch,
@@ -95,8 +95,6 @@ SPEAK_SECONDS = 2.0
 "Without a leader, before the first warning; then twice as long each time."
 HEAR_SECONDS = 1.0
 "An unborn node that is offered a group waits so long for the hellos of its other members."
-REMEMBER_SECONDS = 10.0
-"Between writes of what is remembered of peers: best effort, so rarely."
 
 logger = logging.getLogger("raftkit")
 
@@ -127,9 +125,8 @@ class Server:
     departing: Departing = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
+    remembering: Remembering = attrs.field(init=False)
     events: Events = attrs.field(init=False, factory=Events)
-    barred: str | None = attrs.field(init=False, default=None)
-    "Why this node may not vote or acknowledge, if so."
     closed: str | None = attrs.field(init=False, default=None)
     "Why nothing is done any more; None while it runs."
     _loop: Loop | None = attrs.field(init=False, default=None)
@@ -137,8 +134,6 @@ class Server:
     _peers_changed: trio.Event = attrs.field(init=False, factory=trio.Event)
     _called: trio.Event = attrs.field(init=False, factory=trio.Event)
     "Somebody called before there is a loop."
-    _memory_due: trio.Event = attrs.field(init=False, factory=trio.Event)
-    "What is remembered should not wait to be written down."
     _leader_changed: trio.lowlevel.ParkingLot = attrs.field(
         init=False, factory=trio.lowlevel.ParkingLot
     )
@@ -181,6 +176,13 @@ class Server:
             on_hello=self._on_hello,
             on_change=self._on_change,
             on_lost=self._on_lost,
+        )
+        self.remembering = Remembering(
+            record=lambda: self.storage.record,
+            greeting=self.links.greeting,
+            raft=lambda: self.raft,
+            tell_core=self._put,
+            write=self.storing.remember,
         )
         self.forwarding = Forwarding(
             id=plan.id,
@@ -384,17 +386,12 @@ class Server:
             nursery.start_soon(self.upgrading.run)
             nursery.start_soon(self.comparing.run)
             nursery.start_soon(self.comparing.serve)
-            nursery.start_soon(self._remember)
+            nursery.start_soon(self.remembering.run)
             nursery.start_soon(self.departing.run)
             nursery.start_soon(self.referring.run)
             nursery.start_soon(self._watch_clusters)
-            told = self.links.greeting.remembered().get(self.storage.record.identity)
-            if told is not None:
-                self._bar(loop, rolled_back_before(told))
             self.links.adopt(record, loop.raft.configuration_index, loop.raft.configuration)
-            for peer in self.links.greeting.peers.values():
-                if peer.hello is not None:
-                    self._compare_memory(peer.hello)
+            self.remembering.begin()
             await loop.run()
 
     def close(self, why: str) -> None:
@@ -592,34 +589,10 @@ class Server:
         self.referring.on_news()
 
     def _on_hello(self, hello: Hello) -> None:
-        self._compare_memory(hello)
+        self.remembering.on_hello(hello)
         self.upgrading.on_hello()
         if self._loop is not None:
             self.comparing.tell()
-
-    def _compare_memory(self, hello: Hello) -> None:
-        """Whether a peer remembers more of this node than its disk does."""
-        if self._loop is None or self.barred is not None:
-            return
-        raft, record = self._loop.raft, self.storage.record
-        why = rolled_back(
-            hello,
-            boot=record.boot,
-            nonce=record.nonce,
-            term=raft.term,
-            last_index=raft.last_index,
-        )
-        if why is not None:
-            assert hello.remembered is not None
-            self.links.greeting.note_rolled_back(hello.remembered)
-            self._memory_due.set()
-            self._bar(self._loop, why)
-
-    def _bar(self, loop: Loop, why: str) -> None:
-        """Neither vote nor acknowledge, for the rest of this life."""
-        self.barred = why
-        logger.error("%s: neither votes nor acknowledges: %s", self.plan.id, why)
-        loop.put(Barred(reason=why))
 
     # ── beside the loop ──────────────────────────────────────────────────────────────────────────
 
@@ -628,16 +601,6 @@ class Server:
             sequence = await writer.wait_completed()
             self.stalling.on_persisted(sequence)
             loop.on_persisted(sequence)
-
-    async def _remember(self) -> None:
-        """Write down what is remembered of peers, when it changed."""
-        while True:
-            with trio.move_on_after(REMEMBER_SECONDS):
-                await self._memory_due.wait()
-            self._memory_due = trio.Event()
-            now = self.links.greeting.remembered()
-            if now != self.storage.record.remembered:
-                await self.storing.remember(now)
 
     async def _watch_clusters(self) -> None:
         """Raise WrongCluster when that shows."""

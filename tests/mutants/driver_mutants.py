@@ -472,9 +472,9 @@ DRIVER_MUTANTS = (
     _mistake(
         "rolled-back-node-goes-on",
         "a directory that was rolled back has no voice (H15)",
-        "server.py",
-        "            self._bar(self._loop, why)\n",
-        "            pass\n",
+        "remembering.py",
+        "            self._due.set()\n            self._bar(why)\n",
+        "            self._due.set()\n",
         _FOUNDING,
     ),
     _mistake(

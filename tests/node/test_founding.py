@@ -245,7 +245,7 @@ async def test_a_wiped_node_founds_nothing_while_the_others_restore_their_states
         await opened["a"].execute(Counter.add())
         await opened["b"].snapshot()
         await opened["c"].snapshot()
-    ours: dict[str, Any] = {
+    ours: dict[str, Storage] = {
         name: home.reopen() for name, home in homes.items() if isinstance(home, MemoryStorage)
     }
     real = Storing.read_snapshot
@@ -313,7 +313,7 @@ async def test_a_rolled_back_directory_is_recognised_by_what_was_said_while_it_o
     async with nodes(network, homes) as opened:
         await opened["c"].execute(Counter.add())
         await opened["c"].snapshot()
-    ours: dict[str, Any] = {
+    ours: dict[str, Storage] = {
         name: home.reopen() for name, home in homes.items() if isinstance(home, MemoryStorage)
     }
     c = ours["c"].record

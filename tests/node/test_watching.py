@@ -209,7 +209,7 @@ async def test_the_votes_of_a_barred_node_are_not_here(
 ) -> None:
     async with local_cluster(Counter, 3, in_memory=True) as cluster:
         a = cluster["a"]
-        a._server.barred = "it was rolled back"
+        a._server.remembering.barred = "it was rolled back"
         await cluster.crash("b")
         await trio.sleep(1)
 
