@@ -26,6 +26,8 @@ HEAD_SECONDS: Final = (0.005, 0.020, 0.080)
 "After the last datagram of a stream its head is told: at these times."
 TOGETHER_SECONDS: Final = 0.002
 "Two receivers who miss the same within this time get it by one multicast."
+KEEP_SECONDS: Final = 5.0
+"After a message: who has missed it and has not asked has long given it up."
 REPAIR_DATAGRAMS_MAX: Final = 256
 "Datagrams sent again for one request. Who misses more asks again for the rest."
 
@@ -71,6 +73,7 @@ class _Message:
     first: int
     targets: int
     datagrams: tuple[bytes, ...]
+    sent_at: float
     resent: dict[int, tuple[float, int | None]] = attrs.field(
         factory=dict[int, tuple[float, int | None]]
     )
@@ -146,7 +149,7 @@ class OutStream:
         seal = self.numbered.seal
         datagrams = tuple(seal(DatagramKind.CHUNK, encode_chunk(chunk)) for chunk in chunks)
         self.counts.datagrams += len(datagrams)
-        self._keep(_Message(first=first, targets=targets, datagrams=datagrams))
+        self._keep(_Message(first=first, targets=targets, datagrams=datagrams, sent_at=now))
         self.resume(now)
         return datagrams
 
@@ -156,6 +159,11 @@ class OutStream:
         while len(self._kept) > 1 and (
             len(self._kept) > self.messages_max or self._kept_bytes > self.bytes_max
         ):
+            self._kept_bytes -= self._kept.pop(0).size
+
+    def forget(self, now: float) -> None:
+        """Keep nothing that was sent `KEEP_SECONDS` ago: an idle stream is to cost no memory."""
+        while self._kept and self._kept[0].sent_at + KEEP_SECONDS <= now:
             self._kept_bytes -= self._kept.pop(0).size
 
     def resume(self, now: float) -> None:

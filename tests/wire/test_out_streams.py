@@ -18,7 +18,7 @@ from raftkit.wire import (
     decode_chunk,
 )
 from raftkit.wire.datagram import NUMBERS_END
-from raftkit.wire.out_stream import REPAIR_DATAGRAMS_MAX
+from raftkit.wire.out_stream import KEEP_SECONDS, REPAIR_DATAGRAMS_MAX
 
 TAG = cluster_tag("orders")
 KEYS = ClusterKeys.unsealed(unsafe=True)
@@ -60,6 +60,24 @@ def test_a_message_becomes_datagrams_of_one_size_with_numbers_in_a_row() -> None
     assert b"".join(it.data for _, it in found) == b"a message in three pieces"
     assert [len(it) for it in sent] == [HEAD_BYTES + 1 + 13 + size for size in (10, 10, 5)]
     assert (stream.head, stream.counts.datagrams) == (4, 4)
+
+
+def test_what_was_sent_long_ago_is_forgotten() -> None:
+    """A stream that was busy once holds on to nothing: what is asked for so late is gone."""
+    stream = _stream()
+    _send(stream, pieces=3, now=0.0)
+    late = _send(stream, now=3.0)
+
+    stream.forget(KEEP_SECONDS - 0.1)
+    assert len(stream.repair([(0, 3)], A, 4.9, rtt=RTT).unicast) == 3
+    stream.forget(KEEP_SECONDS)
+
+    repair = stream.repair([(0, 4)], B, 5.0, rtt=RTT)
+    assert repair == Repair(unicast=tuple(late), gone=((0, 3),))
+    assert stream._kept_bytes == len(late[0])
+    stream.forget(100.0)
+    assert (stream._kept, stream._kept_bytes) == ([], 0)
+    assert stream.repair([(3, 4)], A, 100.0, rtt=RTT) == Repair(gone=((3, 4),))
 
 
 def test_a_message_that_would_need_more_numbers_than_are_left_takes_none() -> None:
