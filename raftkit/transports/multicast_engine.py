@@ -347,6 +347,7 @@ class Engine:
     def _say_hello(self, now: float) -> None:
         self._outlet.say(GROUP, Hello(card=self._handshakes.card, address=self.address))
         self._recent.note(now)
+        self._group.forget(now)
         self._said_at = now
         self._hello_at = now + self.settings.hello_interval * self.rng.uniform(0.8, 1.0)
 

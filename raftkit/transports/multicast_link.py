@@ -296,6 +296,7 @@ class Link:
             link=self.way.positions,
         )
         self._say(status)
+        self.way.forget(now)
         self._status_at = now + self._status_pause * self.rng.uniform(0.8, 1.2)
         self._status_pause = min(2 * self._status_pause, self.status_seconds)
 

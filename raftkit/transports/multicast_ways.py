@@ -101,6 +101,11 @@ class Way:
                 head = Head(stream=stream.numbered.number, head=stream.head)
                 self.outlet.say(self.to, head)
 
+    def forget(self, now: float) -> None:
+        """Let go of what nobody will ask for any more."""
+        self.control.forget(now)
+        self.data.forget(now)
+
     @property
     def deadline(self) -> float:
         """When to announce."""

@@ -226,6 +226,19 @@ def test_gap_that_nobody_can_fill_is_skipped() -> None:
     assert c.heard() == [b"%d" % n for n in range(12)]
 
 
+def test_nothing_is_kept_for_repairs_that_nobody_will_ask_for() -> None:
+    """Megabytes for each link, otherwise, long after it was busy."""
+    stage, (a, b, c) = together()
+    a.say(bytes(100_000), b, lane=Lane.BULK)
+    a.say(bytes(100_000), b, c, lane=Lane.ENTRIES)
+    ways = (a.engine._group, a.engine.links["b"].way)
+    assert all(it.data._kept_bytes > 100_000 for it in ways)
+
+    stage.run(7.0)
+
+    assert [it.data._kept_bytes for it in ways] == [0, 0]
+
+
 def test_overruns_are_told() -> None:
     """So that the sender goes slower. Each counts once."""
     stage, (a, b, c) = together()
