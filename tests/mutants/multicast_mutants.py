@@ -433,7 +433,7 @@ MULTICAST_MUTANTS = (
         "link",
         "return number not in GROUP_STREAMS or self._accepted != NOT_INVITED",
         "return True",
-        "reach.py::test_peer_that_hears_no_multicast_gets_everything_by_unicast",
+        "reach.py::test_peer_that_fell_back_does_not_ask_for_what_is_not_for_it",
     ),
     _mistake(
         "heads-are-not-told",
@@ -473,7 +473,7 @@ MULTICAST_MUTANTS = (
         "ways",
         "stream = self.control if lane is Lane.CONTROL else self.data",
         "stream = self.data",
-        "repair.py::test_heartbeat_waits_for_no_gap",
+        "repair.py::test_what_still_waits_here_is_neither_announced_nor_repaired",
     ),
     _mistake(
         "status-heads-ignored",

@@ -181,24 +181,24 @@ def test_recorded_words_of_the_same_link_are_heard_once() -> None:
 
 
 def test_words_from_before_the_link_are_not_heard_on_it() -> None:
-    """A hello of the same life, said once more: it does not keep b alive."""
+    """Hellos of the same life, each said once more: they do not keep b alive."""
     stage = Stage()
     a, b = stage.open("a"), stage.open("b")
     sent = stage.network.listen()
-    stage.run(2.0)
+    stage.run(50.0)
     hellos = [data for source, _, data in sent if source == b.place]
-    assert hellos
+    assert len(hellos) >= 50
     a.connect(b)
     stage.run(0.5)
     b.die()
     stage.network.cut = {(a.place, b.place)}
     died_at = stage.now
     while a.is_linked(b) and stage.now < died_at + 5:
-        a.receive(hellos[0], b.place, stage.now)
-        stage.run(0.01)
+        a.receive(hellos.pop(), b.place, stage.now)
+        stage.run(0.1)
 
-    assert stage.now - died_at < 1.05
-    assert a.engine.counts.ignored[Ignored.REPLAYED] > 50
+    assert stage.now - died_at < 1.15
+    assert a.engine.counts.ignored[Ignored.REPLAYED] >= 7
 
 
 def test_sleeper_has_no_links_when_it_wakes() -> None:

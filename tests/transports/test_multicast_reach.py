@@ -81,6 +81,19 @@ def test_peer_that_hears_no_multicast_gets_everything_by_unicast() -> None:
     assert {to for _, to, _ in record} == {b.place, c.place}
 
 
+def test_peer_that_fell_back_does_not_ask_for_what_is_not_for_it() -> None:
+    """Others go on being served by multicast, and their gaps are none of its own."""
+    stage, (a, b, c, d) = together("abcd")
+    deaf_to(stage, a, c)
+    beats(stage, a, b, c, d, seconds=1.5)
+    assert FellBack("c") in a.events
+    before = c.engine.counts.nacks_out
+
+    beats(stage, a, b, d, seconds=2.0)
+
+    assert c.engine.counts.nacks_out == before
+
+
 def test_fallback_takes_less_than_a_second_while_something_is_said() -> None:
     """And waits for no hello."""
     stage, (a, b, c) = together()

@@ -117,10 +117,12 @@ def test_what_one_misses_is_sent_to_it_alone() -> None:
     stage, (a, b, c) = together()
     lose(stage, source=a, to=[b], count=1)
 
+    sent = stage.network.listen()
     a.say("missed by one", b, c)
     stage.run(0.02)
 
     assert b.heard() == c.heard() == [b"missed by one"]
+    assert [to for _, to, data in sent if data == sent[0][2]] == [EVERYBODY, b.place]
     assert (a.engine.counts.repaired, a.engine.counts.repaired_to_group) == (1, 0)
 
 
@@ -184,8 +186,11 @@ def test_heartbeat_waits_for_no_gap() -> None:
 
 
 def test_what_still_waits_here_is_neither_announced_nor_repaired() -> None:
-    """A large frame may be written in slices over many milliseconds: the rest of it is not lost."""
-    stage, (a, b, _) = together()
+    """A large frame may be written in slices over many milliseconds: the rest of it is not lost.
+
+    Nor does a heartbeat that overtakes it make it look so.
+    """
+    stage, (a, b, c) = together()
     a.engine.send(["b", "c"], Lane.ENTRIES, bytes(200_000), stage.now)
     slices = a.engine.take_outputs()
     assert [len(it.datagrams) for it in slices[:-1]] == [53] * (len(slices) - 1)
@@ -193,9 +198,13 @@ def test_what_still_waits_here_is_neither_announced_nor_repaired() -> None:
         for datagram in output.datagrams:
             stage.network.send(a.place, EVERYBODY, datagram, stage.now)
         a.engine.sent(output, stage.now)
+        a.say("beat", b, c)
+        a.engine.links["b"].say_status(stage.now)
+        a.pump()
         stage.run(0.03)
 
-    assert [len(it) for it in b.heard()] == [200_000]
+    heard = [len(it) for it in b.heard()]
+    assert heard == [4] * (len(slices) - 1) + [200_000, 4]
     assert (b.engine.counts.nacks_out, a.engine.counts.nacked) == (0, 0)
 
 
