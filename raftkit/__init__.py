@@ -84,7 +84,7 @@ from raftkit.statemachine import (
     since,
     upgrade,
 )
-from raftkit.transports import MemoryNetwork, TcpTransport
+from raftkit.transports import MemoryNetwork, MulticastTransport, TcpTransport
 
 __all__ = [
     "NODE_SESSION",
@@ -107,6 +107,7 @@ __all__ = [
     "LocalProtocolError",
     "LogCorrupt",
     "MemoryNetwork",
+    "MulticastTransport",
     "NoQuorum",
     "Node",
     "NodeClosed",

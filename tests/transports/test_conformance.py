@@ -1,4 +1,4 @@
-"""The one suite that every transport passes, over both of ours."""
+"""The one suite that every transport passes, over all of ours."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import itertools
 import pytest
 
 from raftkit.testing.transport_conformance import TransportConformance
-from raftkit.transports import LossyTransport, MemoryNetwork, TcpTransport
+from raftkit.transports import LossyTransport, MemoryNetwork, MulticastTransport, TcpTransport
+from tests.transports.multicast_places import a_group, free_datagram_addresses
 from tests.transports.parts import free_addresses
 
 
@@ -29,3 +30,13 @@ class TestTcp(TransportConformance):
 
     def addresses(self, count: int) -> list[str]:
         return free_addresses(count)
+
+
+class TestMulticast(TransportConformance):
+    def fresh(self) -> LossyTransport:
+        return MulticastTransport(
+            group=a_group(), interface="lo", cluster="conformance", insecure=True
+        )
+
+    def addresses(self, count: int) -> list[str]:
+        return free_datagram_addresses(count)
