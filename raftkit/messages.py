@@ -16,6 +16,7 @@ from raftkit.changes import ChangeMembership, MembershipChanged, MembershipUnkno
 from raftkit.leadership import NotHandedOver, StepDown, SteppedDown, TransferLeadership
 from raftkit.membership import Configuration
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 
 # ── messages between cores ───────────────────────────────────────────────────────────────────────────
 
@@ -243,28 +244,6 @@ DURABLE_BEFORE: dict[type[Message], Durable] = {
 
 
 # ── what is on disk ──────────────────────────────────────────────────────────────────────────────────
-
-
-@attrs.frozen(kw_only=True)
-class SnapshotMeta:
-    """What the log up to `index` has become (§5.1)."""
-
-    index: Index
-    "Last entry that the snapshot replaces."
-    term: Term
-    "Its term."
-    configuration: Configuration
-    "The newest configuration at or below `index`."
-    configuration_index: Index
-    "Where it stood in the log."
-    time_ns: int
-    "Stamp of the entry at `index`: no later stamp is below it."
-    elapsed_ns: int
-    "Stamp of the entry at `index`: no later stamp is below it."
-    size: int
-    "Bytes of the snapshot's file."
-    checksum: int
-    "CRC-32 of the whole file."
 
 
 @attrs.frozen(kw_only=True)

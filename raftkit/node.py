@@ -45,8 +45,8 @@ from raftkit.driver import (
 )
 from raftkit.encoding import MalformedError, array
 from raftkit.errors import ConfigError, LocalProtocolError, NoQuorum
-from raftkit.messages import SnapshotMeta
 from raftkit.model import Index, NodeId
+from raftkit.snapshot import SnapshotMeta
 from raftkit.statemachine import BytesStateMachine, Command, Query, StateMachine
 from raftkit.storage import MemoryStorage, Storage, open_storage
 from raftkit.transports import LossyTransport, TcpTransport

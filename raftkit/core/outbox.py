@@ -16,10 +16,10 @@ from raftkit.messages import (
     Message,
     ReadSnapshot,
     Send,
-    SnapshotMeta,
     SnapshotWrite,
 )
 from raftkit.model import Index, NodeId
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["Outbox"]
 

@@ -12,8 +12,8 @@ from typing import assert_never
 
 import attrs
 
-from raftkit.messages import SnapshotMeta
 from raftkit.model import Identity, Index
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["CatchingUp", "Mode", "Probing", "Progress", "Rounds", "Snapshotting", "Streaming"]
 

@@ -29,9 +29,9 @@ from raftkit.messages import (
     Refusal,
     Refused,
     RoleChanged,
-    SnapshotMeta,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = [
     "TRANSITIONS",

@@ -28,8 +28,9 @@ from raftkit.errors import (
     StateMachineFailed,
     StateUnwritable,
 )
-from raftkit.messages import Applied, SnapshotMeta, Unfit
+from raftkit.messages import Applied, Unfit
 from raftkit.model import Index, Run
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["Applying", "Seed"]
 

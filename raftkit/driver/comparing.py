@@ -35,8 +35,9 @@ from raftkit.driver_messages import (
 )
 from raftkit.errors import Diverged
 from raftkit.membership import MEMBERS_MAX
-from raftkit.messages import Fit, SnapshotMeta, Unfit
+from raftkit.messages import Fit, Unfit
 from raftkit.model import Identity, Index, NodeId
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["Comparing"]
 

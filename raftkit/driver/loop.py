@@ -26,11 +26,11 @@ from raftkit.messages import (
     Persisted,
     ReadSnapshot,
     Send,
-    SnapshotMeta,
     Tick,
     Write,
 )
 from raftkit.model import Run
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["Clock", "Duties", "Loop"]
 

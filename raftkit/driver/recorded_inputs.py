@@ -31,7 +31,6 @@ from raftkit.messages import (
     Read,
     ReadSnapshot,
     Receive,
-    SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
     StorageStalled,
@@ -39,6 +38,7 @@ from raftkit.messages import (
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.wire import Limits, decode_message, decode_run, encode_message, encode_run
 
 __all__ = [

@@ -81,11 +81,11 @@ from raftkit.messages import (
     Refused,
     Send,
     SnapshotInstalled,
-    SnapshotMeta,
     SnapshotTaken,
     Unfit,
 )
 from raftkit.model import Identity, Index, NodeId
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import Storage, Writer
 from raftkit.transports import LossyTransport
 

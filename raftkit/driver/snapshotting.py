@@ -21,8 +21,9 @@ from raftkit.driver.replica import SNAPSHOT_FORMAT, Capture, Replica
 from raftkit.driver.storing import Storing
 from raftkit.driver_messages import StateDigest
 from raftkit.errors import StateUnwritable
-from raftkit.messages import SnapshotMeta, SnapshotTaken
+from raftkit.messages import SnapshotTaken
 from raftkit.model import Index
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["Snapshotting", "digest_of"]
 

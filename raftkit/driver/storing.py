@@ -22,10 +22,10 @@ from raftkit.messages import (
     Fetched,
     PersistentState,
     ReadSnapshot,
-    SnapshotMeta,
     SnapshotRead,
 )
 from raftkit.model import Identity, Index, Run
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import InlineWriter, Storage, Writer, open_writer
 
 __all__ = ["InLoop", "InThreads", "StorageCalls", "Storing"]

@@ -16,8 +16,9 @@ import attrs
 
 from raftkit.driver_messages import FoundingRecord, Remembered
 from raftkit.membership import Configuration
-from raftkit.messages import PersistentState, SnapshotMeta, Write
+from raftkit.messages import PersistentState, Write
 from raftkit.model import Identity, Index, Run, Term
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["Disk", "DiskFile", "IdentityRecord", "Storage", "Writer", "fitting"]
 

@@ -25,8 +25,9 @@ import attrs
 from raftkit.driver_messages import FoundingRecord, Remembered
 from raftkit.errors import LocalProtocolError, StorageError, WrongCluster
 from raftkit.membership import Configuration
-from raftkit.messages import PersistentState, SnapshotMeta, Write
+from raftkit.messages import PersistentState, Write
 from raftkit.model import Identity, Index, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage.base import Disk, IdentityRecord, fitting
 from raftkit.storage.disk import OsDisk
 from raftkit.storage.identity import Entropy, IdentityFile

@@ -18,8 +18,8 @@ from contextlib import contextmanager
 import attrs
 
 from raftkit.errors import LogCorrupt, StorageError, WrongCluster
-from raftkit.messages import SnapshotMeta
 from raftkit.model import Identity, Index, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import records
 from raftkit.storage.base import Disk, IdentityRecord
 from raftkit.storage.disk import OsDisk

@@ -16,8 +16,9 @@ import attrs
 from raftkit.driver_messages import FoundingRecord, Remembered
 from raftkit.errors import LocalProtocolError, StorageError, WrongCluster
 from raftkit.membership import Configuration
-from raftkit.messages import PersistentState, SnapshotMeta, SnapshotWrite, Write
+from raftkit.messages import PersistentState, SnapshotWrite, Write
 from raftkit.model import Identity, Index, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage.base import IdentityRecord, fitting
 from raftkit.storage.identity import Entropy
 

@@ -17,8 +17,9 @@ from raftkit.driver_messages import Scope
 from raftkit.encoding import MalformedError, array, octets, unsigned
 from raftkit.errors import LogCorrupt, StorageError, WrongCluster
 from raftkit.membership import Configuration
-from raftkit.messages import SnapshotMeta, SnapshotWrite
+from raftkit.messages import SnapshotWrite
 from raftkit.model import Index, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import envelope
 from raftkit.storage.base import Disk, DiskFile
 

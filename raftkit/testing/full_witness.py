@@ -8,8 +8,9 @@ from __future__ import annotations
 import attrs
 
 from raftkit.driver import StateDiverged, VersionRaised
-from raftkit.messages import LeaderElected, SnapshotMeta
+from raftkit.messages import LeaderElected
 from raftkit.model import Index, NodeId, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.testing.full_stage import Story
 from raftkit.testing.world_shadows import fail
 

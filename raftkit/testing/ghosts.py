@@ -46,7 +46,6 @@ from raftkit.messages import (
     Refused,
     RoleChanged,
     SnapshotChunk,
-    SnapshotMeta,
     SnapshotReply,
     TimeoutNow,
     VoteReply,
@@ -54,6 +53,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.testing.world_callers import Callers
 from raftkit.testing.world_configurations import Configurations, agree
 from raftkit.testing.world_disk import LogImage, WorldDisk

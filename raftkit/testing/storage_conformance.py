@@ -20,8 +20,9 @@ import attrs
 from raftkit.driver_messages import FoundingRecord, Remembered, Scope
 from raftkit.errors import LocalProtocolError, RaftError, StorageError, WrongCluster
 from raftkit.membership import Configuration, Epoch, Member
-from raftkit.messages import PersistentState, SnapshotMeta, SnapshotWrite, Write
+from raftkit.messages import PersistentState, SnapshotWrite, Write
 from raftkit.model import Identity, Index, Kind, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import Storage
 
 __all__ = [

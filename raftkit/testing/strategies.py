@@ -55,13 +55,13 @@ from raftkit.messages import (
     ReadRequest,
     Refusal,
     SnapshotChunk,
-    SnapshotMeta,
     SnapshotReply,
     TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.testing.machine_strategies import commands, queries
 from raftkit.testing.with_hypothesis import assume, st
 

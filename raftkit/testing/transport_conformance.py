@@ -50,13 +50,13 @@ from raftkit.messages import (
     ReadRequest,
     Refusal,
     SnapshotChunk,
-    SnapshotMeta,
     SnapshotReply,
     TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 from raftkit.model import Identity, Index, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.transports import LossyEndpoint, LossyTransport
 
 __all__ = ["SCOPE", "Station", "TransportConformance", "a_hello", "append", "beat", "every_message"]

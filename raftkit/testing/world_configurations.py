@@ -14,8 +14,8 @@ import attrs
 
 from raftkit.core import Raft
 from raftkit.membership import Configuration
-from raftkit.messages import SnapshotMeta
 from raftkit.model import Identity, Index, Kind
+from raftkit.snapshot import SnapshotMeta
 from raftkit.testing.world_disk import LogImage
 from raftkit.testing.world_shadows import Shadow, fail
 

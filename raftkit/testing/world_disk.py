@@ -14,8 +14,9 @@ from operator import attrgetter
 
 import attrs
 
-from raftkit.messages import PersistentState, SnapshotMeta, SnapshotWrite, Write
+from raftkit.messages import PersistentState, SnapshotWrite, Write
 from raftkit.model import Identity, Index, Run, Term
+from raftkit.snapshot import SnapshotMeta
 
 __all__ = ["LogImage", "WorldDisk"]
 

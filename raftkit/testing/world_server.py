@@ -31,7 +31,6 @@ from raftkit.messages import (
     ReadConfirmed,
     ReadSnapshot,
     Send,
-    SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
     StorageStalled,
@@ -40,6 +39,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Identity, Index, NodeId
+from raftkit.snapshot import SnapshotMeta
 from raftkit.testing.ghosts import Ghosts
 from raftkit.testing.world_disk import WorldDisk
 from raftkit.testing.world_network import Network

@@ -40,9 +40,9 @@ from raftkit.messages import (
     Message,
     Refusal,
     SnapshotChunk,
-    SnapshotMeta,
 )
 from raftkit.model import Index, Kind, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.wire.digests import (
     decode_digests,
     decode_part,

@@ -17,8 +17,9 @@ from raftkit.driver.waiters import Call, Waiters
 from raftkit.driver.watchdog import Watchdog
 from raftkit.errors import OutcomeUnknown
 from raftkit.membership import Configuration
-from raftkit.messages import Applied, SnapshotMeta, Unfit
+from raftkit.messages import Applied, Unfit
 from raftkit.model import Index, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from tests.driver.replicas import configuration, full_replica
 from tests.statemachine.bank import Bank
 

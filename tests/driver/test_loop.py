@@ -21,11 +21,11 @@ from raftkit.messages import (
     ReadConfirmed,
     ReadSnapshot,
     Send,
-    SnapshotMeta,
     Tick,
     Write,
 )
 from raftkit.model import Index, Run, Term
+from raftkit.snapshot import SnapshotMeta
 
 RUN = Run(first=Index(1), term=Term(1), time_ns=0, elapsed_ns=0, payloads=(b"",))
 META = SnapshotMeta(

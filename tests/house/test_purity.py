@@ -21,6 +21,7 @@ PURE = modules(
     "wire/**/*.py",
     "model.py",
     "messages.py",
+    "snapshot.py",
     "driver_messages.py",
     "membership.py",
     "config.py",

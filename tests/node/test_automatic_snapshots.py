@@ -11,8 +11,9 @@ import pytest
 import trio
 
 from raftkit import Node, StorageError
-from raftkit.messages import Fetch, Fetched, SnapshotMeta
+from raftkit.messages import Fetch, Fetched
 from raftkit.model import Index, NodeId
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import MemoryStorage
 from raftkit.storage.file import FileStorage
 from raftkit.testing import Cluster, local_cluster

@@ -25,8 +25,9 @@ from raftkit.driver_messages import (
     StateDigest,
     StateDigests,
 )
-from raftkit.messages import Message, SnapshotMeta
+from raftkit.messages import Message
 from raftkit.model import Identity, Index, NodeId
+from raftkit.snapshot import SnapshotMeta
 from raftkit.statemachine import Batch
 from raftkit.testing import Cluster, local_cluster
 from raftkit.transports import MemoryNetwork

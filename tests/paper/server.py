@@ -35,12 +35,12 @@ from raftkit.messages import (
     Propose,
     Receive,
     Send,
-    SnapshotMeta,
     Tick,
     VoteReply,
     Write,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.snapshot import SnapshotMeta
 
 # Timeouts of the default settings, in ticks of 10 ms.
 ELECTION_MIN, ELECTION_MAX = 25, 50

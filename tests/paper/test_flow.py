@@ -20,10 +20,10 @@ from raftkit.messages import (
     Receive,
     Refusal,
     Refused,
-    SnapshotMeta,
     SnapshotTaken,
 )
 from raftkit.model import Index, Kind, Term
+from raftkit.snapshot import SnapshotMeta
 from tests.paper.cluster import Cluster, cluster
 from tests.paper.server import (
     ELECTION_MAX,

@@ -19,7 +19,6 @@ from raftkit.messages import (
     Send,
     SnapshotChunk,
     SnapshotInstalled,
-    SnapshotMeta,
     SnapshotReply,
     SnapshotTaken,
     SnapshotWrite,
@@ -27,6 +26,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Index, Kind, Term
+from raftkit.snapshot import SnapshotMeta
 from tests.paper.server import (
     ABC,
     Server,

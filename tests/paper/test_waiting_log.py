@@ -9,11 +9,11 @@ from raftkit.messages import (
     AppendAccepted,
     Effects,
     ReadSnapshot,
-    SnapshotMeta,
     SnapshotRead,
     SnapshotTaken,
 )
 from raftkit.model import Index
+from raftkit.snapshot import SnapshotMeta
 from tests.paper.lagging import (
     DATA,
     compacted,

@@ -14,8 +14,9 @@ import pytest
 
 from raftkit.driver_messages import FoundingRecord, Remembered, Scope
 from raftkit.membership import Configuration, Epoch, Member
-from raftkit.messages import SnapshotMeta, Write
+from raftkit.messages import Write
 from raftkit.model import Identity, Index, Kind, Run, Term
+from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import IdentityRecord, identity, records, segments, snapshots
 from raftkit.storage.records import RecordType
 from raftkit.testing.simulated_disk import SimulatedDisk

@@ -46,13 +46,13 @@ from raftkit.messages import (
     ReadRequest,
     Refusal,
     SnapshotChunk,
-    SnapshotMeta,
     SnapshotReply,
     TimeoutNow,
     VoteReply,
     VoteRequest,
 )
 from raftkit.model import Identity, Index, Kind, Run, Term
+from raftkit.snapshot import SnapshotMeta
 
 EPOCH = Epoch(number=3, nonce=0x0123456789ABCDEF)
 SCOPE = Scope(cluster=bytes(range(16)), epoch=EPOCH, group=9)
