@@ -16,7 +16,7 @@ from raftkit.changes import ChangeMembership, MembershipChanged, MembershipUnkno
 from raftkit.leadership import NotHandedOver, StepDown, SteppedDown, TransferLeadership
 from raftkit.membership import Configuration
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SnapshotBeginning, SnapshotMeta
 
 # ── messages between cores ───────────────────────────────────────────────────────────────────────────
 
@@ -264,6 +264,8 @@ class PersistentState:
     "The log, contiguous from base_index + 1. Read once, lazily where storage can."
     write_sequence: int = 0
     "Sequence of the last write in an earlier life; the next `Write` has a higher one."
+    received: SnapshotBeginning | None = None
+    "What was received of a snapshot that reaches further than all of the above, if any was."
 
 
 @attrs.frozen(kw_only=True)

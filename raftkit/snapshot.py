@@ -7,7 +7,7 @@ import attrs
 from raftkit.membership import Configuration
 from raftkit.model import Index, Term
 
-__all__ = ["SnapshotMeta"]
+__all__ = ["SnapshotBeginning", "SnapshotMeta"]
 
 
 @attrs.frozen(kw_only=True)
@@ -30,3 +30,15 @@ class SnapshotMeta:
     "Bytes of the snapshot's file."
     checksum: int
     "CRC-32 of the whole file."
+
+
+@attrs.frozen(kw_only=True)
+class SnapshotBeginning:
+    """What is here of a snapshot that is being received (§5.3)."""
+
+    snapshot: SnapshotMeta
+    "Which one."
+    size: int
+    "Bytes from its start on: at least one, and not all."
+    checksum: int
+    "CRC-32 of those bytes."

@@ -27,7 +27,15 @@ from raftkit.core import (
 from raftkit.core.durability import Durability
 from raftkit.core.log import Log
 from raftkit.core.stamps import elapsed_at
-from raftkit.core.state import Candidate, Follower, Leader, PreCandidate, Role, State
+from raftkit.core.state import (
+    Candidate,
+    Follower,
+    Leader,
+    PreCandidate,
+    Reception,
+    Role,
+    State,
+)
 from raftkit.errors import LocalProtocolError
 from raftkit.leadership import StepDown, TransferLeadership
 from raftkit.membership import Configuration
@@ -67,6 +75,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Identity, Index, NodeId, Run, Term
+from raftkit.snapshot import SnapshotBeginning
 
 __all__ = ["HANDLERS", "LOCAL_HANDLERS", "RULES", "PeerStatus", "Raft"]
 
@@ -558,6 +567,7 @@ def _start(config: Config, persistent: PersistentState, rng: random.Random) -> S
         role=Follower(),
         heard_leader_at=0,
         election_deadline=0,
+        reception=_reception(persistent.received),
     )
     for run in persistent.runs:
         state.append(run)
@@ -573,3 +583,10 @@ def _start(config: Config, persistent: PersistentState, rng: random.Random) -> S
     state.out.clear()
     state.restart_election_timer()
     return state
+
+
+def _reception(received: SnapshotBeginning | None) -> Reception | None:
+    """What an earlier life received of a snapshot is not asked for again."""
+    if received is None:
+        return None
+    return Reception(snapshot=received.snapshot, offset=received.size, checksum=received.checksum)

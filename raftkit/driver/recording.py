@@ -39,6 +39,7 @@ from raftkit.encoding import MalformedError, array, octets, unsigned
 from raftkit.errors import RaftError
 from raftkit.messages import Effects, Input, PersistentState
 from raftkit.model import Index, Run, Term
+from raftkit.snapshot import SnapshotBeginning
 from raftkit.wire import decode_run, encode_run
 
 __all__ = [
@@ -194,6 +195,7 @@ class Recorder:
                 persistent.write_sequence,
                 seed,
                 extreme,
+                *_received_form(persistent.received),
             ]
         )
         life = Life(self, number)
@@ -374,7 +376,9 @@ def _read(form: Form) -> Record:
 
 
 def _begun(rest: Form) -> Begun:
-    life, config, term, vote, base, base_term, snapshot, sequence, seed, extreme = array(rest, 10)
+    life, config, term, vote, base, base_term, snapshot, sequence, seed, extreme = array(
+        rest[:10], 10
+    )
     persistent = PersistentState(
         term=Term(unsigned(term)),
         voted_for=None if vote is None else read_identity(vote),
@@ -382,6 +386,7 @@ def _begun(rest: Form) -> Begun:
         base_term=Term(unsigned(base_term)),
         snapshot=None if snapshot is None else read_snapshot_meta(snapshot),
         write_sequence=unsigned(sequence),
+        received=_received(rest[10:]),
     )
     return Begun(
         life=unsigned(life),
@@ -389,6 +394,19 @@ def _begun(rest: Form) -> Begun:
         persistent=persistent,
         seed=unsigned(seed),
         extreme=extreme is True,
+    )
+
+
+def _received_form(it: SnapshotBeginning | None) -> Form:
+    return [] if it is None else [snapshot_meta_form(it.snapshot), it.size, it.checksum]
+
+
+def _received(form: Form) -> SnapshotBeginning | None:
+    if not form:
+        return None
+    snapshot, size, checksum = array(form, 3)
+    return SnapshotBeginning(
+        snapshot=read_snapshot_meta(snapshot), size=unsigned(size), checksum=unsigned(checksum)
     )
 
 

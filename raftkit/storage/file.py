@@ -32,6 +32,7 @@ from raftkit.storage.base import Disk, IdentityRecord, fitting
 from raftkit.storage.disk import OsDisk
 from raftkit.storage.identity import Entropy, IdentityFile
 from raftkit.storage.log import Layout, Log
+from raftkit.storage.receiving import PARTIAL, Receiving
 from raftkit.storage.recovery import check_remains, recover
 from raftkit.storage.snapshots import PartialSnapshot, Snapshots
 
@@ -56,13 +57,15 @@ def open_storage(
     segment_bytes: int = 64 * 1024 * 1024,
     preallocate_bytes: int = 512 * 1024,
     reserve_bytes: int = 1024 * 1024,
+    mark_bytes: int = 4 * 1024 * 1024,
 ) -> FileStorage:
     """Open the data directory at `path` for node `node_id`; it is made if it is missing.
 
     `disk` replaces the operating system's (then `path` is not used); `entropy` draws the u64s that make
     the incarnation and each boot unlike any other. A segment is sealed when it has `segment_bytes`;
     zeros are written ahead in steps of `preallocate_bytes`; `reserve_bytes` are kept back for the day
-    when the disk is full. Returns when everything recovered is durable and this boot is counted.
+    when the disk is full; a snapshot that is being received is synced each `mark_bytes`, from where it
+    goes on after a restart. Returns when everything recovered is durable and this boot is counted.
 
     Raises LogCorrupt, WrongCluster, and StorageError where the directory is in use, can't be read or
     written, or was written by a newer raftkit. After any of these nothing of the log was changed.
@@ -78,7 +81,7 @@ def open_storage(
         raise StorageError(f"{os.fspath(path)}: can't be used as a directory: {error}") from error
     try:
         disk.lock()
-        return FileStorage(disk, node_id, entropy, layout)
+        return FileStorage(disk, node_id, entropy, layout, mark_bytes)
     except OSError as error:
         disk.close()
         raise _explain(disk, error) from error
@@ -91,13 +94,17 @@ def open_storage(
 class FileStorage:
     """`Storage` in files. Made by `open_storage`."""
 
-    def __init__(self, disk: Disk, node_id: NodeId, entropy: Entropy, layout: Layout) -> None:
+    def __init__(
+        self, disk: Disk, node_id: NodeId, entropy: Entropy, layout: Layout, mark_bytes: int
+    ) -> None:
         self._disk = disk
         self._layout = layout
+        self._mark_bytes = mark_bytes
         self._mutex = threading.Lock()
         self._failure: StorageError | None = None
         self._log: Log | None = None
         self._snapshots: Snapshots | None = None
+        self._receiving: Receiving | None = None
         try:
             with self._final():
                 self._healed = tuple(self._open(node_id, entropy))
@@ -144,6 +151,7 @@ class FileStorage:
             owner = self.record.identity
             self._log = Log.found(self._disk, record.scope, owner, self._layout, record.entry)
             self._snapshots = Snapshots(self._disk, record.scope)
+            self._receiving = Receiving(self._disk, record.scope, self._mark_bytes)
             self._store(attrs.evolve(self.record, founding=record))
         return self._state()
 
@@ -157,17 +165,19 @@ class FileStorage:
     def perform(self, writes: Sequence[Write]) -> None:
         """Do these writes in order and make them durable with one sync. Raises StorageError, finally.
 
-        A full segment adds the syncs of beginning the next one; a snapshot's last chunk adds its own.
+        A full segment adds the syncs of beginning the next one; a snapshot's last chunk adds its own, and
+        so does one that fills `mark_bytes`.
         """
         with self._final():
-            log, snapshots = self._born()
+            log, snapshots, receiving = self._born()
             with self._mutex:
                 moved = False
                 for write in writes:
-                    moved |= self._add(log, snapshots, write)
+                    moved |= self._add(log, snapshots, receiving, write)
                 dirty = log.flush()
             if dirty:
                 log.sync()
+            receiving.mark()
             if moved:
                 with self._mutex:
                     log.remove_compacted()
@@ -209,7 +219,7 @@ class FileStorage:
             checksum=0,
         )
         with self._final():
-            log, snapshots = self._born()
+            log, snapshots, _ = self._born()
             partial = snapshots.begin_own(meta)
         try:
             for piece in content:
@@ -237,7 +247,7 @@ class FileStorage:
         Empty if compacted or not there. Raises LogCorrupt, finally.
         """
         with self._final():
-            log, _ = self._born()
+            log, *_ = self._born()
             with self._mutex:
                 if not log.base_index < first <= log.last_index:
                     return ()
@@ -246,14 +256,14 @@ class FileStorage:
     def read_snapshot(self, snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
         """A part of that snapshot's content; None if it is gone."""
         with self._final():
-            _, snapshots = self._born()
+            _, snapshots, _ = self._born()
             with self._mutex:
                 return snapshots.read(snapshot, offset, bytes_max)
 
     def open_snapshot(self) -> Iterator[bytes]:
         """The newest snapshot's content in pieces; LogCorrupt, at the latest at its end, if it is bad."""
         with self._final():
-            _, snapshots = self._born()
+            _, snapshots, _ = self._born()
             with self._mutex:
                 newest = snapshots.open_newest()
         if newest is None:
@@ -284,7 +294,7 @@ class FileStorage:
         else:
             self._recover(self.record.founding, healed)
         for name in self._disk.names():
-            if name.endswith(".partial"):
+            if name.endswith(".partial") and not (name == PARTIAL and self._receiving):
                 self._disk.remove(name)
         self._store(attrs.evolve(self.record, boot=self.record.boot + 1, nonce=entropy()))
         if self._log is not None:
@@ -306,7 +316,16 @@ class FileStorage:
         self._snapshots = Snapshots(self._disk, founding.scope)
         broken = self._snapshots.recover(self._log.base_index, self._log.term_at)
         healed += [f"{error.path}: a bad snapshot was passed over" for error in broken]
+        self._receiving = Receiving(self._disk, founding.scope, self._mark_bytes)
+        self._receiving.recover(self._is_ahead)
         recovery.heal(healed)
+
+    def _is_ahead(self, snapshot: SnapshotMeta) -> bool:
+        """Whether neither the log nor a snapshot here reaches as far."""
+        log, snapshots, _ = self._born()
+        newest = snapshots.newest
+        reached = newest is not None and newest.index >= snapshot.index
+        return not reached and log.term_at(snapshot.index) != snapshot.term
 
     def _store(self, record: IdentityRecord) -> None:
         """Make `record` durable, and with it how long the log is: a cut is then noticed."""
@@ -319,6 +338,8 @@ class FileStorage:
             self._log.close()
         if self._snapshots is not None:
             self._snapshots.close()
+        if self._receiving is not None:
+            self._receiving.close()
 
     def _keep_reserve(self, healed: list[str]) -> None:
         """Keep some room back, if the disk has any; the log has its own by now."""
@@ -352,21 +373,26 @@ class FileStorage:
             snapshot=self._snapshots.newest,
             runs=_Runs(self, Index(log.base_index + 1), log.last_index),
             write_sequence=log.sequence,
+            received=None if self._receiving is None else self._receiving.beginning,
         )
 
     # ── steps of the above ───────────────────────────────────────────────────────────────────────────
 
-    def _born(self) -> tuple[Log, Snapshots]:
-        """Log and snapshots. Raises LocalProtocolError for a node that was not founded."""
-        if self._log is None or self._snapshots is None or self.record.founding is None:
+    def _born(self) -> tuple[Log, Snapshots, Receiving]:
+        """What a node that was founded has. Raises LocalProtocolError for one that was not."""
+        log, snapshots, receiving = self._log, self._snapshots, self._receiving
+        if log is None or snapshots is None or receiving is None or self.record.founding is None:
             raise LocalProtocolError("this node was not founded: it has no log yet")
-        return self._log, self._snapshots
+        return log, snapshots, receiving
 
-    def _add(self, log: Log, snapshots: Snapshots, write: Write) -> bool:
+    def _add(self, log: Log, snapshots: Snapshots, receiving: Receiving, write: Write) -> bool:
         """Add one write. Returns whether older files may not be needed any more."""
-        installed = write.chunk is not None and snapshots.receive(write.chunk)
-        log.add(write, installed=installed)
-        return installed or write.compact_to is not None
+        whole = None if write.chunk is None else receiving.receive(write.chunk)
+        if whole is not None:
+            snapshots.finish(PARTIAL, whole)
+            receiving.end()
+        log.add(write, installed=whole is not None)
+        return whole is not None or write.compact_to is not None
 
     def _finish_own(self, log: Log, snapshots: Snapshots, partial: PartialSnapshot) -> SnapshotMeta:
         """Sync beside the writer, then rename between its writes."""

@@ -18,7 +18,7 @@ from raftkit.errors import LocalProtocolError, StorageError, WrongCluster
 from raftkit.membership import Configuration
 from raftkit.messages import PersistentState, SnapshotWrite, Write
 from raftkit.model import Identity, Index, NodeId, Run, Term
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SnapshotBeginning, SnapshotMeta
 from raftkit.storage.base import IdentityRecord, fitting
 from raftkit.storage.identity import Entropy
 
@@ -38,6 +38,8 @@ class _Image:
     state: PersistentState = attrs.field(factory=PersistentState)
     runs: list[Run] = attrs.field(factory=list[Run])
     snapshot: bytes = b""
+    receiving: SnapshotMeta | None = None
+    received: bytearray = attrs.field(factory=bytearray)
     last_index: Index = Index(0)
 
 
@@ -48,8 +50,6 @@ class MemoryStorage:
     def __init__(self, node_id: NodeId, *, entropy: Entropy = _draw) -> None:
         identity = Identity(id=node_id, incarnation=entropy() or 1)
         self._image = _Image(record=IdentityRecord(identity=identity, boot=0, nonce=0))
-        self._received = bytearray()
-        self._receiving: SnapshotMeta | None = None
         self._sent: tuple[SnapshotMeta, bytes] | None = None
         self._entropy = entropy
         self._closed = False
@@ -60,8 +60,6 @@ class MemoryStorage:
         self.close()
         again = object.__new__(MemoryStorage)
         again._image = self._image
-        again._received = bytearray()
-        again._receiving = None
         again._sent = None
         again._entropy = self._entropy
         again._closed = False
@@ -207,26 +205,27 @@ class MemoryStorage:
         return image
 
     def _state(self) -> PersistentState:
-        return attrs.evolve(self._image.state, runs=tuple(self._image.runs))
+        image = self._image
+        return attrs.evolve(image.state, runs=tuple(image.runs), received=_beginning(image))
 
     def _receive(self, chunk: SnapshotWrite) -> None:
-        if self._receiving != chunk.snapshot or chunk.offset == 0:
-            self._receiving = chunk.snapshot
-            self._received = bytearray()
-        assert chunk.offset == len(self._received), "chunks follow each other"
-        self._received += chunk.data
+        image = self._image
+        if image.receiving != chunk.snapshot or chunk.offset == 0:
+            image.receiving, image.received = chunk.snapshot, bytearray()
+        assert chunk.offset == len(image.received), "chunks follow each other"
+        image.received += chunk.data
         if not chunk.last:
             return
-        data, self._receiving = bytes(self._received), None
+        data, image.receiving = bytes(image.received), None
         if zlib.crc32(data) != chunk.snapshot.checksum:
             raise StorageError(
                 f"the snapshot received for index {chunk.snapshot.index} does not match its checksum"
             )
         self._keep(chunk.snapshot, data)
-        self._image.runs = []
-        self._image.last_index = chunk.snapshot.index
-        self._image.state = attrs.evolve(
-            self._image.state, base_index=chunk.snapshot.index, base_term=chunk.snapshot.term
+        image.runs, image.received = [], bytearray()
+        image.last_index = chunk.snapshot.index
+        image.state = attrs.evolve(
+            image.state, base_index=chunk.snapshot.index, base_term=chunk.snapshot.term
         )
         self._forget_sent(chunk.snapshot.index)
 
@@ -257,3 +256,15 @@ class MemoryStorage:
         ]
         image.state = attrs.evolve(image.state, base_index=index, base_term=term)
         self._forget_sent(index)
+
+
+def _beginning(image: _Image) -> SnapshotBeginning | None:
+    """What is there of a snapshot, if that is further than the log and its own."""
+    it, newest = image.receiving, image.state.snapshot
+    if it is None or not image.received or (newest is not None and newest.index >= it.index):
+        return None
+    if any(run.term == it.term and run.first <= it.index <= run.last for run in image.runs):
+        return None
+    return SnapshotBeginning(
+        snapshot=it, size=len(image.received), checksum=zlib.crc32(image.received)
+    )

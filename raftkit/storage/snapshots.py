@@ -15,15 +15,23 @@ import attrs
 
 from raftkit.driver_messages import Scope
 from raftkit.encoding import MalformedError, array, octets, unsigned
-from raftkit.errors import LogCorrupt, StorageError, WrongCluster
+from raftkit.errors import LogCorrupt, WrongCluster
 from raftkit.membership import Configuration
-from raftkit.messages import SnapshotWrite
 from raftkit.model import Index, Term
 from raftkit.snapshot import SnapshotMeta
 from raftkit.storage import envelope
 from raftkit.storage.base import Disk, DiskFile
 
-__all__ = ["PIECE_BYTES", "PartialSnapshot", "SnapshotFile", "Snapshots", "is_snapshot", "name_of"]
+__all__ = [
+    "PIECE_BYTES",
+    "PartialSnapshot",
+    "SnapshotFile",
+    "Snapshots",
+    "decode_head",
+    "encode_head",
+    "is_snapshot",
+    "name_of",
+]
 
 MAGIC = b"raftsnap"
 PIECE_BYTES = 1024 * 1024
@@ -31,7 +39,7 @@ PIECE_BYTES = 1024 * 1024
 KEPT = 2
 "Newest snapshots kept, as long as the log reaches back to them."
 _SUFFIX = ".snapshot"
-_RECEIVED, _OWN = "received.partial", "own.partial"
+_OWN = "own.partial"
 
 
 def name_of(index: Index) -> str:
@@ -143,7 +151,6 @@ class Snapshots:
     _disk: Disk
     _scope: Scope
     _files: list[SnapshotFile] = attrs.field(factory=list[SnapshotFile])
-    _received: PartialSnapshot | None = None
     _sent: SnapshotMeta | None = None
     "The one last read from."
 
@@ -228,36 +235,32 @@ class Snapshots:
 
     # ── writing ──────────────────────────────────────────────────────────────────────────────────────
 
-    def receive(self, chunk: SnapshotWrite) -> bool:
-        """Write a received part. The last one makes the file durable under its name: returns True.
-
-        Raises StorageError if the whole is not what its sender said.
-        """
-        if self._received is None or self._received.meta != chunk.snapshot or chunk.offset == 0:
-            self._drop_received()
-            self._received = self._begin(_RECEIVED, chunk.snapshot)
-        partial = self._received
-        assert chunk.offset == partial.size, "chunks follow each other"
-        partial.append(chunk.data)
-        if not chunk.last:
-            return False
-        if partial.checksum != chunk.snapshot.checksum:
-            raise StorageError(
-                f"the snapshot received for index {chunk.snapshot.index} does not match its checksum: "
-                "its sender's file or memory is bad; start the node again to receive another"
-            )
-        self._received = None
-        self._finish(_RECEIVED, partial)
-        return True
+    def finish(self, name: str, partial: PartialSnapshot) -> None:
+        """Make what the file `name` holds a snapshot: head, sync, rename, sync of the directory."""
+        meta = partial.meta
+        head = encode_head(self._scope, meta)
+        assert len(head) == partial.start
+        partial.file.write_at(0, head)
+        partial.file.sync()
+        self._disk.rename(name, name_of(meta.index))
+        self._disk.sync_directory()
+        path = f"{self._disk.path}/{name_of(meta.index)}"
+        found = SnapshotFile(file=partial.file, path=path, meta=meta, start=partial.start)
+        for each in self._files:
+            if each.meta.index == meta.index:
+                each.file.close()
+        others = [each for each in self._files if each.meta.index != meta.index]
+        self._files = sorted([*others, found], key=lambda each: each.meta.index)
 
     def begin_own(self, meta: SnapshotMeta) -> PartialSnapshot:
         """Begin a snapshot of this node's own; its size and checksum are not known yet."""
-        return self._begin(_OWN, meta)
+        start = len(encode_head(self._scope, meta))
+        return PartialSnapshot(file=self._disk.create(_OWN), meta=meta, start=start)
 
     def finish_own(self, partial: PartialSnapshot) -> SnapshotMeta:
         """Make it durable."""
         partial.meta = attrs.evolve(partial.meta, size=partial.size, checksum=partial.checksum)
-        self._finish(_OWN, partial)
+        self.finish(_OWN, partial)
         return partial.meta
 
     def drop_own(self, partial: PartialSnapshot) -> None:
@@ -286,32 +289,3 @@ class Snapshots:
         """Release all files."""
         for each in self._files:
             each.file.close()
-        if self._received is not None:
-            self._received.file.close()
-
-    def _begin(self, name: str, meta: SnapshotMeta) -> PartialSnapshot:
-        start = len(encode_head(self._scope, meta))
-        return PartialSnapshot(file=self._disk.create(name), meta=meta, start=start)
-
-    def _finish(self, name: str, partial: PartialSnapshot) -> None:
-        """Head, sync, rename, sync of the directory: then the snapshot exists."""
-        meta = partial.meta
-        head = encode_head(self._scope, meta)
-        assert len(head) == partial.start
-        partial.file.write_at(0, head)
-        partial.file.sync()
-        self._disk.rename(name, name_of(meta.index))
-        self._disk.sync_directory()
-        path = f"{self._disk.path}/{name_of(meta.index)}"
-        found = SnapshotFile(file=partial.file, path=path, meta=meta, start=partial.start)
-        for each in self._files:
-            if each.meta.index == meta.index:
-                each.file.close()
-        others = [each for each in self._files if each.meta.index != meta.index]
-        self._files = sorted([*others, found], key=lambda each: each.meta.index)
-
-    def _drop_received(self) -> None:
-        if self._received is not None:
-            self._received.file.close()
-            self._disk.remove(_RECEIVED)
-            self._received = None

@@ -196,6 +196,7 @@ class FullServer:
             disk=self.disk,
             entropy=lambda: rng.getrandbits(64),
             segment_bytes=self.swarm.segment_bytes,
+            mark_bytes=self.swarm.segment_bytes,
             preallocate_bytes=1024,
             reserve_bytes=1024,
         )

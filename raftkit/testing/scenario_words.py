@@ -248,10 +248,12 @@ def state_words(raft: Raft, log: LogImage) -> str:
     vote = "-" if state.voted_for is None else state.voted_for.id
     leader = "" if raft.leader in (None, state.identity.id) else f" of {raft.leader}"
     barred = "" if state.barred is None else f", barred: {state.barred}"
+    part = state.reception
+    has = "" if part is None else f", {part.offset} bytes of snapshot {part.snapshot.index}"
     return (
         f"{raft.role}{leader} T{raft.term} vote {vote}, log {terms(log)}, durable {raft.durable_index}, "
         f"verified {state.verified_index}, commit {raft.commit_index}, applied {state.applied_index}"
-        f"{barred}"
+        f"{has}{barred}"
     )
 
 

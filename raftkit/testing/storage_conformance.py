@@ -270,6 +270,42 @@ class StorageConformance:
         assert state.snapshot is not None
         assert state.snapshot.size == 0
 
+    def test_received_part_of_a_snapshot_is_gone_on_from_after_a_restart(self) -> None:
+        """As much of it as was found again; the rest makes it whole."""
+        storage = self._founded()
+        content = bytes(range(256)) * 64
+        writes = snapshot_writes(storage, 1, 10, 1, content, chunk=1024)
+        storage.perform(writes[:9])
+        storage = self.reopen(storage)
+        found = storage.recovered.received
+
+        assert found is not None
+        assert writes[0].chunk is not None
+        assert found.snapshot == writes[0].chunk.snapshot
+        assert found.checksum == zlib.crc32(content[: found.size])
+        part = SnapshotWrite(snapshot=found.snapshot, offset=found.size, data=content[found.size :])
+        storage.perform([Write(sequence=20, chunk=part)])
+        storage = self.reopen(storage)
+        assert storage.recovered.received is None
+        assert b"".join(storage.open_snapshot()) == content
+
+    def test_received_part_that_the_log_has_overtaken_is_forgotten(self) -> None:
+        """A leader that sends it would be told that all of it is here."""
+        storage = self._founded()
+        storage.perform(snapshot_writes(storage, 1, 3, 1, bytes(9000), chunk=8000)[:1])
+        storage.perform([Write(sequence=5, runs=(a_run(2, 1, b"a", b"b", b"c"),))])
+
+        assert self.reopen(storage).recovered.received is None
+
+    def test_received_part_of_less_than_a_snapshot_of_its_own_is_forgotten(self) -> None:
+        """Nobody sends it any more."""
+        storage = self._founded()
+        storage.perform([Write(sequence=1, runs=(a_run(2, 1, b"a", b"b", b"c"),))])
+        storage.perform(snapshot_writes(storage, 2, 3, 2, bytes(9000), chunk=8000)[:1])
+        own_snapshot(storage, 4, [b"state"])
+
+        assert self.reopen(storage).recovered.received is None
+
     def test_snapshot_that_is_not_what_its_sender_said_is_final(self) -> None:
         """It can't be acknowledged, nor can what comes after it."""
         storage = self._founded()

@@ -16,7 +16,7 @@ import attrs
 
 from raftkit.messages import PersistentState, SnapshotWrite, Write
 from raftkit.model import Identity, Index, Run, Term
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SnapshotBeginning, SnapshotMeta
 
 __all__ = ["LogImage", "WorldDisk"]
 
@@ -153,11 +153,14 @@ class WorldDisk:
         return write
 
     def crash(self, rng: random.Random) -> list[Write]:
-        """Lose what is queued but a prefix; returns what of it became durable."""
+        """Lose what is queued but a prefix, and some of a snapshot's parts; returns what became durable."""
         kept, steps = rng.randint(0, len(self.queue)), 0
         if kept < len(self.queue):
             steps = rng.randint(0, 3 + sum(map(len, self.queue[kept].runs)))
-        return self.lose(kept, steps)
+        survived = self.lose(kept, steps)
+        if self.received:  # parts are synced from time to time, not each
+            self.received = self.received[: rng.randint(0, len(self.received))]
+        return survived
 
     def lose(self, kept: int = 0, steps: int = 0) -> list[Write]:
         """Lose what is queued but the first `kept` writes and the first `steps` changes of the next one.
@@ -170,7 +173,7 @@ class WorldDisk:
             self._perform(torn)
             survived.append(torn)
         self.queue.clear()
-        self.receiving, self.received, self.sent = None, b"", None
+        self.sent = None
         return survived
 
     def copy(self) -> WorldDisk:
@@ -206,6 +209,18 @@ class WorldDisk:
             snapshot=self.snapshot,
             runs=tuple(self.log.runs),
             write_sequence=self.sequence,
+            received=self._beginning(),
+        )
+
+    def _beginning(self) -> SnapshotBeginning | None:
+        """What there is of a snapshot that reaches further than all else."""
+        it = self.receiving
+        if it is None or not self.received or self.log.holds(it.index, it.term):
+            return None
+        if self.snapshot is not None and self.snapshot.index >= it.index:
+            return None
+        return SnapshotBeginning(
+            snapshot=it, size=len(self.received), checksum=zlib.crc32(self.received)
         )
 
     def _perform(self, write: Write) -> None:

@@ -7,6 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import get_args
 
+import attrs
 import pytest
 
 from raftkit.changes import (
@@ -59,6 +60,7 @@ from raftkit.messages import (
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Run, Term
+from raftkit.snapshot import SnapshotBeginning
 from tests.wire.examples import COMMANDS, MESSAGES, MIXED, SENDER, SNAPSHOT
 
 ASKED = Fetch(first=Index(42), last=Index(45), bytes_max=100)
@@ -212,6 +214,16 @@ def test_a_recording_holds_the_beginning_every_batch_and_the_end(tmp_path: Path)
         for batch in batches
     ]
     assert ended == Ended(life=begun.life, why="crashes")
+
+
+def test_what_was_received_of_a_snapshot_is_recorded(tmp_path: Path) -> None:
+    part = SnapshotBeginning(snapshot=attrs.evolve(SNAPSHOT, index=Index(9)), size=7, checksum=8)
+    with closing(open_recorder(tmp_path / "a.rec")) as recorder:
+        recorder.begin(CONFIG, attrs.evolve(FOUND, received=part), seed=7)
+
+    begun = next(iter(read_recording(tmp_path / "a.rec")))
+    assert isinstance(begun, Begun)
+    assert begun.persistent.received == part
 
 
 def test_a_batch_at_which_the_core_raises_is_there_without_a_digest(tmp_path: Path) -> None:

@@ -444,6 +444,13 @@ MUTANTS = (
         _SCRIPTED,
     ),
     Mutant(
+        "received-part-is-forgotten",
+        "§5.3 what was received outlives a restart (F10)",
+        "raft.py",
+        "reception=_reception(persistent.received),",
+        "reception=None,",
+    ),
+    Mutant(
         "snapshots-of-one-index-mixed",
         "§5.3 snapshots of one index need not be the same bytes (F10)",
         "snapshots.py",

@@ -40,7 +40,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SnapshotBeginning, SnapshotMeta
 
 # Timeouts of the default settings, in ticks of 10 ms.
 ELECTION_MIN, ELECTION_MAX = 25, 50
@@ -159,6 +159,7 @@ class Disk:
     snapshot: SnapshotMeta | None = None
     runs: list[Run] = attrs.field(factory=list[Run])
     written: int = 0
+    received: SnapshotBeginning | None = None
 
     def perform(self, write: Write) -> None:
         """Make one write durable, in the order of its fields."""
@@ -190,6 +191,7 @@ class Disk:
             snapshot=self.snapshot,
             runs=tuple(self.runs),
             write_sequence=self.written,
+            received=self.received,
         )
 
 
@@ -343,6 +345,7 @@ def server(
     configuration: Configuration = ABC,
     snapshot: SnapshotMeta | None = None,
     base: tuple[int, int] | None = None,
+    received: SnapshotBeginning | None = None,
     seed: int | None = None,
     **settings: Any,
 ) -> Server:
@@ -366,6 +369,7 @@ def server(
         base=(Index(base_index), Term(base_term)),
         snapshot=snapshot,
         runs=list(runs),
+        received=received,
     )
     config = Config(identity=who(name), **settings)
     rng = random.Random(name if seed is None else seed)

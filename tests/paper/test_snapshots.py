@@ -26,7 +26,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Index, Kind, Term
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SnapshotBeginning, SnapshotMeta
 from tests.paper.server import (
     ABC,
     Server,
@@ -313,6 +313,35 @@ def test_next_leader_goes_on_with_the_same_snapshot() -> None:
     message = SnapshotReply(term=Term(4), index=Index(5), offset=4, installed=False)
     assert messages_to("c", first) == [message]
     assert last.install == SNAPSHOT
+
+
+def beginning(size: int, data: bytes = DATA) -> SnapshotBeginning:
+    """What storage found of a snapshot that was being received."""
+    return SnapshotBeginning(snapshot=SNAPSHOT, size=size, checksum=zlib.crc32(data[:size]))
+
+
+def test_receiver_that_restarts_goes_on_behind_what_it_had() -> None:
+    """§5.3: received bytes are on disk, so an earlier life's are as good as this one's (F10)."""
+    a = behind(received=beginning(4))
+
+    told = a.receive("b", chunk(0))
+    taken = a.receive("b", chunk(4, 6))
+    last = a.persist()
+
+    assert told == Effects(send_now=(reply(4),))
+    assert taken.persist is not None
+    assert taken.persist.chunk == SnapshotWrite(snapshot=SNAPSHOT, offset=4, data=DATA[4:])
+    assert last.install == SNAPSHOT
+
+
+def test_bytes_of_an_earlier_life_count_for_the_checksum() -> None:
+    """§5.3: what was wrong before the restart is found when all is there, and received again."""
+    a = behind(received=beginning(4, DATA[::-1]))
+
+    effects = a.receive("b", chunk(4, 6))
+
+    assert effects.persist is None
+    assert messages_to("b", effects) == [reply(0).message]
 
 
 @pytest.mark.parametrize("other", [DATA[::-1], DATA[:9]], ids=["checksum", "size"])

@@ -31,7 +31,12 @@ def counter() -> Callable[[], int]:
 
 def open_small(disk: SimulatedDisk, **settings: int) -> FileStorage:
     """A storage whose segments hold a few records."""
-    sizes = {"segment_bytes": SEGMENT_BYTES, "preallocate_bytes": 512, "reserve_bytes": 64}
+    sizes = {
+        "segment_bytes": SEGMENT_BYTES,
+        "preallocate_bytes": 512,
+        "reserve_bytes": 64,
+        "mark_bytes": 500,
+    }
     return open_storage("", "a", disk=disk, entropy=counter(), **(sizes | settings))
 
 

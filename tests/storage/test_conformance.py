@@ -33,7 +33,9 @@ class TestSimulatedDisk(StorageConformance):
         return self.open()
 
     def open(self) -> Storage:
-        return open_storage("", "a", disk=self.disk, segment_bytes=1024, preallocate_bytes=512)
+        return open_storage(
+            "", "a", disk=self.disk, segment_bytes=1024, preallocate_bytes=512, mark_bytes=1
+        )
 
 
 class TestFiles(StorageConformance):
@@ -42,8 +44,8 @@ class TestFiles(StorageConformance):
         self.path = tmp_path / "node"
 
     def fresh(self) -> Storage:
-        return open_storage(self.path, "a")
+        return open_storage(self.path, "a", mark_bytes=4096)
 
     def reopen(self, storage: Storage) -> Storage:
         storage.close()
-        return open_storage(self.path, "a")
+        return open_storage(self.path, "a", mark_bytes=4096)
