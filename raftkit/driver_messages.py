@@ -189,12 +189,14 @@ DIGESTS_MAX = 8
 
 @attrs.frozen(kw_only=True)
 class SnapshotWanted:
-    """Send me a part of your snapshot at that index: by its digest it is right, and mine is not."""
+    """Send me a part of your snapshot at that index."""
 
     index: Index
     "From 1."
     offset: int
     "Where the part begins, u63."
+    checksum: int | None = None
+    "CRC-32 of the very one that is meant, a u32; None: whichever there is."
 
 
 @attrs.frozen(kw_only=True)
@@ -206,7 +208,7 @@ class SnapshotPart:
     offset: int
     "From the question."
     data: bytes
-    "Empty: the snapshot is gone, or ends there."
+    "Empty: there is no such snapshot (any more), or it ends there."
 
 
 @attrs.frozen(kw_only=True)

@@ -4,9 +4,9 @@
     wrong? ──▶ apply and answer nothing, lead no more ──▶ a right one's snapshot ──▶ apply the log from there
 
 Laws: each node judges itself, so no leader is needed; it believes a snapshot only by the digest of a
-majority. Votes and acknowledgements go on, for the log is right. One part is asked for at a time, and a
-holder that is silent, or has no such snapshot any more, is left for another. Nothing is persisted of all
-this: a wrong snapshot that is found at the next start is told, and answered, like any other.
+majority. Votes and acknowledgements go on, for the log is right. A holder that is silent, or has no such
+snapshot any more, is left for another. Nothing is persisted of all this: a wrong snapshot that is found at
+the next start is told, and answered, like any other.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 
 import attrs
 import trio
@@ -23,6 +22,7 @@ from raftkit.core import Raft
 from raftkit.driver.applying import Applying, Seed
 from raftkit.driver.digests import Digests, Verdict
 from raftkit.driver.events import StateDiverged, StateHealed
+from raftkit.driver.parts import Parts
 from raftkit.driver.snapshotting import Snapshotting
 from raftkit.driver.storing import Storing
 from raftkit.driver_messages import (
@@ -34,7 +34,6 @@ from raftkit.driver_messages import (
     StateDigests,
 )
 from raftkit.errors import Diverged
-from raftkit.membership import MEMBERS_MAX
 from raftkit.messages import Fit, Unfit
 from raftkit.model import Identity, Index, NodeId
 from raftkit.snapshot import SnapshotMeta
@@ -43,10 +42,6 @@ __all__ = ["Comparing"]
 
 GRACE_SECONDS = 2.0
 "For others to say what they have, before it is said that nobody can be called right."
-ANSWER_SECONDS = 1.0
-"For one part of a snapshot to come."
-TRIES = 3
-"Before a holder is left for another."
 PAUSE_SECONDS = (0.2, 10.0)
 "Between two attempts to be mended: at first, and at most; it doubles."
 
@@ -69,8 +64,6 @@ class Comparing:
     publish: Callable[[StateDiverged | StateHealed], None]
     fail_reads: Callable[[Callable[[], Exception]], None]
     "Ends every read that waits at this node."
-    part_bytes: int = attrs.field(init=False, default=256 * 1024)
-    "Of a snapshot, sent at once."
     digests: Digests = attrs.field(init=False, factory=Digests)
     _own: dict[Index, tuple[SnapshotMeta, StateDigest]] = attrs.field(
         init=False, factory=dict[Index, tuple[SnapshotMeta, StateDigest]]
@@ -80,19 +73,17 @@ class Comparing:
     "The last event about an index."
     _doubts: dict[Index, float] = attrs.field(init=False, factory=dict[Index, float])
     "Where states differ and it is not decided: when to say so, in trio's time."
-    _asked: tuple[
-        trio.MemorySendChannel[tuple[NodeId, SnapshotWanted]],
-        trio.MemoryReceiveChannel[tuple[NodeId, SnapshotWanted]],
-    ] = attrs.field(
-        init=False,
-        factory=lambda: trio.open_memory_channel[tuple[NodeId, SnapshotWanted]](MEMBERS_MAX),
-    )
-    "Who waits for which part of this node's snapshots."
-    _wanted: tuple[NodeId, SnapshotWanted] | None = attrs.field(init=False, default=None)
-    "What was asked, and whom."
-    _part: SnapshotPart | None = attrs.field(init=False, default=None)
-    "The answer."
+    parts: Parts = attrs.field(init=False)
+    "How a right snapshot is had of others, and given to them."
     _news: trio.Event = attrs.field(init=False, factory=trio.Event)
+
+    def __attrs_post_init__(self) -> None:
+        self.parts = Parts(
+            storing=self.storing,
+            send=self.send,
+            raft=self.raft,
+            held=self.held,
+        )
 
     # ── what this node has ───────────────────────────────────────────────────────────────────────
 
@@ -127,6 +118,10 @@ class Comparing:
     def _own_digests(self) -> tuple[StateDigest, ...]:
         return tuple(self._own[index][1] for index in sorted(self._own))
 
+    def held(self, index: Index) -> SnapshotMeta | None:
+        """The snapshot behind what this node told of its state there."""
+        return self._own[index][0] if index in self._own else None
+
     # ── what others have ─────────────────────────────────────────────────────────────────────────
 
     def on_message(
@@ -137,9 +132,9 @@ class Comparing:
             case StateDigests():
                 self.on_digests(sender, message)
             case SnapshotWanted():
-                self.on_wanted(sender, message)
+                self.parts.on_wanted(sender, message)
             case SnapshotPart():
-                self.on_part(sender, message)
+                self.parts.on_part(sender, message)
 
     def on_digests(self, sender: Identity, message: StateDigests) -> None:
         """A peer said what its states were. Who is wrong is told what this node has, once each time."""
@@ -247,52 +242,13 @@ class Comparing:
         content: list[bytes] = []
         offset = 0
         while offset < whole.size:
-            data = await self._ask(holder, SnapshotWanted(index=whole.index, offset=offset))
-            if not data or offset + len(data) > whole.size:
+            wanted = SnapshotWanted(index=whole.index, offset=offset)
+            answer = await self.parts.ask(holder, wanted)
+            if answer is None or not 0 < len(answer[1]) <= whole.size - offset:
                 return None
-            content.append(data)
-            offset += len(data)
+            content.append(answer[1])
+            offset += len(answer[1])
         return content
-
-    async def _ask(self, holder: NodeId, wanted: SnapshotWanted) -> bytes | None:
-        """One part. None if there is no answer."""
-        self._wanted, self._part = (holder, wanted), None
-        for _ in range(TRIES):
-            self.send((holder,), wanted)
-            with trio.move_on_after(ANSWER_SECONDS):
-                return (await self._wait_part()).data
-        return None
-
-    async def _wait_part(self) -> SnapshotPart:
-        while self._part is None:
-            self._news = trio.Event()
-            await self._news.wait()
-        return self._part
-
-    def on_part(self, sender: Identity, part: SnapshotPart) -> None:
-        """An answer came, or something that nobody asked for."""
-        asked = SnapshotWanted(index=part.index, offset=part.offset)
-        if self._wanted == (sender.id, asked):
-            self._part, self._wanted = part, None
-            self._news.set()
-
-    # ── mending others ───────────────────────────────────────────────────────────────────────────
-
-    def on_wanted(self, sender: Identity, wanted: SnapshotWanted) -> None:
-        """A member asks for a part of this node's snapshot. It asks again if there was no room for that."""
-        if self.raft().configuration.knows(sender):
-            with suppress(trio.WouldBlock):
-                self._asked[0].send_nowait((sender.id, wanted))
-
-    async def serve(self) -> None:
-        """Send what is asked for, one part after the other, for ever."""
-        async for peer, wanted in self._asked[1]:
-            data = None
-            if wanted.index in self._own:
-                snapshot, _ = self._own[wanted.index]
-                data = await self.storing.read_part(snapshot, wanted.offset, self.part_bytes)
-            part = SnapshotPart(index=wanted.index, offset=wanted.offset, data=data or b"")
-            self.send((peer,), part)
 
 
 def in_words(event: StateDiverged) -> str:

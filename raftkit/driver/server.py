@@ -385,7 +385,7 @@ class Server:
             nursery.start_soon(self.snapshotting.run)
             nursery.start_soon(self.upgrading.run)
             nursery.start_soon(self.comparing.run)
-            nursery.start_soon(self.comparing.serve)
+            nursery.start_soon(self.comparing.parts.serve)
             nursery.start_soon(self.remembering.run)
             nursery.start_soon(self.departing.run)
             nursery.start_soon(self.referring.run)
@@ -451,7 +451,8 @@ class Server:
             paranoid=plan.paranoid,
             **plan.limits,
         )
-        self.comparing.part_bytes = config.snapshot_chunk_bytes
+        self.comparing.parts.part_bytes = config.snapshot_chunk_bytes
+        self.comparing.parts.bytes_per_second = config.snapshot_bytes_per_second
         self.replica.cluster = record.scope.cluster
         if found.snapshot is not None:
             digest = await self.applying.restore()

@@ -440,7 +440,12 @@ def driver_messages() -> st.SearchStrategy[DriverMessage]:
             leader=st.none() | _names(),
         ),
         _digests(),
-        st.builds(SnapshotWanted, index=_indexes(1), offset=_numbers(0, U63_MAX)),
+        st.builds(
+            SnapshotWanted,
+            index=_indexes(1),
+            offset=_numbers(0, U63_MAX),
+            checksum=st.none() | _numbers(0, 0xFFFF_FFFF),
+        ),
         st.builds(
             SnapshotPart,
             index=_indexes(1),

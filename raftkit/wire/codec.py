@@ -46,6 +46,7 @@ from raftkit.snapshot import SnapshotMeta
 from raftkit.wire.digests import (
     decode_digests,
     decode_part,
+    decode_very_one,
     decode_wanted,
     encode_digest_message,
 )
@@ -348,6 +349,7 @@ _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMess
     Tag.FORWARD_REFUSED: _forward_refused,
     Tag.STATE_DIGESTS: decode_digests,
     Tag.SNAPSHOT_WANTED: decode_wanted,
+    Tag.VERY_SNAPSHOT_WANTED: decode_very_one,
     Tag.SNAPSHOT_PART: decode_part,
     Tag.MEMBERSHIP: _membership,
     Tag.CHANGE_REFERRAL: decode_change_referral,

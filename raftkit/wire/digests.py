@@ -24,6 +24,7 @@ __all__ = [
     "DigestMessage",
     "decode_digests",
     "decode_part",
+    "decode_very_one",
     "decode_wanted",
     "encode_digest_message",
 ]
@@ -35,6 +36,7 @@ _Octets: TypeAlias = bytes | memoryview
 _COUNT = struct.Struct(">BBB")
 _DIGEST = struct.Struct(">QIIQ32s")
 _WANTED = struct.Struct(">BBQQ")
+_VERY_ONE = struct.Struct(">BBQQI")
 _PART = struct.Struct(">BBQQI")
 
 
@@ -46,8 +48,10 @@ def encode_digest_message(message: DigestMessage) -> bytes:
             return head + b"".join(
                 _DIGEST.pack(it.index, it.format, it.version, it.size, it.digest) for it in digests
             )
-        case SnapshotWanted(index=index, offset=offset):
-            return _WANTED.pack(FORMAT, Tag.SNAPSHOT_WANTED, index, offset)
+        case SnapshotWanted(index=index, offset=offset, checksum=checksum):
+            if checksum is None:
+                return _WANTED.pack(FORMAT, Tag.SNAPSHOT_WANTED, index, offset)
+            return _VERY_ONE.pack(FORMAT, Tag.VERY_SNAPSHOT_WANTED, index, offset, checksum)
         case SnapshotPart(index=index, offset=offset, data=data):
             return _PART.pack(FORMAT, Tag.SNAPSHOT_PART, index, offset, len(data)) + data
         case _:
@@ -88,6 +92,15 @@ def decode_wanted(data: _Octets, limits: Limits, newer: bool) -> SnapshotWanted:
     _check_size(data, _WANTED.size, newer=newer)
     _, _, index, offset = _WANTED.unpack_from(data)
     return SnapshotWanted(index=checked_index(index, lowest=1), offset=_checked_offset(offset))
+
+
+def decode_very_one(data: _Octets, limits: Limits, newer: bool) -> SnapshotWanted:  # noqa: ARG001
+    """The question for a certain snapshot in `data`. `newer`: what follows is ignored."""
+    _check_size(data, _VERY_ONE.size, newer=newer)
+    _, _, index, offset, checksum = _VERY_ONE.unpack_from(data)
+    return SnapshotWanted(
+        index=checked_index(index, lowest=1), offset=_checked_offset(offset), checksum=checksum
+    )
 
 
 def decode_part(data: _Octets, limits: Limits, newer: bool) -> SnapshotPart:  # noqa: ARG001

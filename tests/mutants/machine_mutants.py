@@ -137,7 +137,7 @@ MACHINE_MUTANTS = (
     _mistake(
         "a-silent-holder-is-asked-for-ever",
         "a holder that is silent is left for another",
-        "comparing.py",
+        "parts.py",
         "        for _ in range(TRIES):\n",
         "        while True:\n",
         _DIVERGENCE,

@@ -425,7 +425,7 @@ async def test_another_holder_is_asked_when_one_dies_midway(
     async with group(5) as it:
         wrong = await slipping_follower(it)
         for node in it.cluster:
-            server_of(node).comparing.part_bytes = 40
+            server_of(node).comparing.parts.part_bytes = 40
         first = next(name for name in "abcde" if name != wrong)
         asked: list[tuple[NodeId, int]] = []
 
@@ -462,7 +462,7 @@ async def test_a_holder_whose_snapshot_is_damaged_is_not_believed(
 ) -> None:
     async with group(5) as it:
         wrong = await slipping_follower(it)
-        liar = server_of(it[next(name for name in "abcde" if name != wrong)]).comparing
+        liar = server_of(it[next(name for name in "abcde" if name != wrong)]).comparing.parts
         storing = liar.storing
 
         async def damaged(snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
@@ -484,7 +484,7 @@ async def test_a_snapshot_of_another_state_is_refused_by_its_digest(
     """It is well formed, of the right index, and of a state that no majority ever had."""
     async with group(5) as it:
         wrong = await slipping_follower(it)
-        liar = server_of(it[next(name for name in "abcde" if name != wrong)]).comparing
+        liar = server_of(it[next(name for name in "abcde" if name != wrong)]).comparing.parts
 
         async def another(snapshot: SnapshotMeta, offset: int, bytes_max: int) -> bytes | None:
             own = server_of(it[wrong]).comparing
@@ -582,7 +582,7 @@ async def test_a_digest_of_somebody_who_is_no_member_is_ignored(
             for stranger in ("x", "a", "b", "c"):
                 identity = Identity(id=stranger, incarnation=99)
                 server_of(node).comparing.on_digests(identity, forged(10))
-                server_of(node).comparing.on_wanted(
+                server_of(node).comparing.parts.on_wanted(
                     identity, SnapshotWanted(index=Index(10), offset=0)
                 )
         await trio.sleep(5)

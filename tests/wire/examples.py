@@ -182,6 +182,9 @@ MESSAGES: dict[str, Message | DriverMessage] = {
         )
     ),
     "snapshot wanted": SnapshotWanted(index=Index(1000), offset=4096),
+    "snapshot wanted of a checksum": SnapshotWanted(
+        index=Index(1000), offset=4096, checksum=0xFEDCBA98
+    ),
     "snapshot part": SnapshotPart(index=Index(1000), offset=4096, data=b"the rest of it"),
     "change referral": ChangeReferral(
         request=0x0001000000000004,

@@ -558,6 +558,10 @@ def _wanted(index: int, offset: int) -> bytes:
     return struct.pack(">BBQQ", FORMAT, Tag.SNAPSHOT_WANTED, index, offset)
 
 
+def _very_one(index: int, offset: int) -> bytes:
+    return struct.pack(">BBQQI", FORMAT, Tag.VERY_SNAPSHOT_WANTED, index, offset, 7)
+
+
 @pytest.mark.parametrize(
     "data, why",
     [
@@ -576,6 +580,9 @@ def _wanted(index: int, offset: int) -> bytes:
         (_wanted(0, 4), "index 0"),
         (_wanted(1, 1 << 63), "offset 9223372036854775808"),
         (_wanted(1, 4) + b"x", "19 bytes where 18 belong"),
+        (_very_one(0, 4), "index 0"),
+        (_very_one(1, 1 << 63), "offset 9223372036854775808"),
+        (_very_one(1, 4)[:-1], "21 bytes where 22 belong"),
         (_part(0, 4, 0, b""), "index 0"),
         (_part(1, 1 << 63, 0, b""), "offset 9223372036854775808"),
         (_part(1, 0, 2, b"x"), "23 bytes where 24 belong"),
