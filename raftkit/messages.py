@@ -16,7 +16,7 @@ from raftkit.changes import ChangeMembership, MembershipChanged, MembershipUnkno
 from raftkit.leadership import NotHandedOver, StepDown, SteppedDown, TransferLeadership
 from raftkit.membership import Configuration
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
-from raftkit.snapshot import SnapshotBeginning, SnapshotMeta
+from raftkit.snapshot import SeekSnapshot, SnapshotBeginning, SnapshotFound, SnapshotMeta
 
 # ── messages between cores ───────────────────────────────────────────────────────────────────────────
 
@@ -186,6 +186,8 @@ class SnapshotReply:
     "Bytes received without a gap; the next chunk should start here."
     installed: bool
     "The snapshot, or something later, is durable here: go on at `index` + 1."
+    elsewhere: bool = False
+    "It is not, and what comes next is being fetched from another server: there is no need to send it."
 
 
 @attrs.frozen(kw_only=True)
@@ -449,6 +451,7 @@ Input = (
     | Fetched
     | SnapshotRead
     | SnapshotTaken
+    | SnapshotFound
     | PeerUnreachable
     | Barred
     | Unfit
@@ -653,6 +656,8 @@ class Effects:
     "Read back and report Fetched."
     read_snapshot: tuple[ReadSnapshot, ...] = ()
     "Read back and report SnapshotRead."
+    seek_snapshot: SeekSnapshot | None = None
+    "Ask other servers that hold it, and report SnapshotFound."
     install: SnapshotMeta | None = None
     "Replace the state machine by this snapshot, which is durable, before applying what follows."
     apply: tuple[Run, ...] = ()

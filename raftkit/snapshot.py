@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 
 from raftkit.membership import Configuration
-from raftkit.model import Index, Term
+from raftkit.model import Identity, Index, NodeId, Term
 
-__all__ = ["SnapshotBeginning", "SnapshotMeta"]
+__all__ = ["SeekSnapshot", "SnapshotBeginning", "SnapshotFound", "SnapshotMeta"]
 
 
 @attrs.frozen(kw_only=True)
@@ -42,3 +42,27 @@ class SnapshotBeginning:
     "Bytes from its start on: at least one, and not all."
     checksum: int
     "CRC-32 of those bytes."
+
+
+@attrs.frozen(kw_only=True)
+class SeekSnapshot:
+    """Look for a part of the snapshot that is being received, elsewhere than at the leader."""
+
+    snapshot: SnapshotMeta
+    "The very one."
+    offset: int
+    "Where the part begins, in bytes; before the end."
+    leader: NodeId
+    "Who sends it if nobody else does."
+
+
+@attrs.frozen(kw_only=True)
+class SnapshotFound:
+    """What came of an effect `seek_snapshot`."""
+
+    request: SeekSnapshot
+    "The question."
+    holder: Identity | None = None
+    "Who gave it. None: nobody has it, or nobody answered."
+    data: bytes = b""
+    "From `request.offset` on, not beyond the end; not empty if there is a holder."

@@ -19,7 +19,7 @@ from raftkit.messages import (
     SnapshotWrite,
 )
 from raftkit.model import Index, NodeId
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SeekSnapshot, SnapshotMeta
 
 __all__ = ["Outbox"]
 
@@ -36,6 +36,8 @@ class Outbox:
     "Asked of the snapshot store."
     chunk: SnapshotWrite | None = None
     "A received part of a snapshot; at most one a step."
+    seek: SeekSnapshot | None = None
+    "Asked of other servers."
     compact_to: Index | None = None
     "The log was compacted up to here."
     install: SnapshotMeta | None = None
@@ -75,6 +77,6 @@ class Outbox:
         self.sends.clear()
         self.fetches.clear()
         self.snapshot_reads.clear()
-        self.chunk = self.compact_to = self.install = None
+        self.chunk = self.seek = self.compact_to = self.install = None
         self.answers.clear()
         self.events.clear()

@@ -15,7 +15,16 @@ import attrs
 from raftkit.model import Identity, Index
 from raftkit.snapshot import SnapshotMeta
 
-__all__ = ["CatchingUp", "Mode", "Probing", "Progress", "Rounds", "Snapshotting", "Streaming"]
+__all__ = [
+    "PAUSE_MAX",
+    "CatchingUp",
+    "Mode",
+    "Probing",
+    "Progress",
+    "Rounds",
+    "Snapshotting",
+    "Streaming",
+]
 
 
 @attrs.define(kw_only=True)
@@ -55,7 +64,9 @@ class Snapshotting:
     offset: int = 0
     "The follower has this many bytes of it."
     asked: bool = False
-    "The chunk at `offset` is being read or is on its way."
+    "The chunk at `offset` is being read or is on its way, from here or elsewhere."
+    elsewhere: int = 0
+    "Ticks that it is given to come from another server, by the follower's words; 0: it is sent from here."
 
     moved_at: int
     "Tick at which it last got further, or at which this began."
@@ -68,8 +79,10 @@ class Snapshotting:
     failures: int = 0
     "Chunks in a row that came to nothing: the next one is given more time."
 
-    def advance(self, offset: int, now: int) -> None:
+    def advance(self, offset: int, now: int, *, elsewhere: int = 0) -> None:
         """The follower has got as far as `offset`, so another chunk may go; later, if it fell back again.
+
+        For so many ticks none goes that the follower is to get `elsewhere`.
 
         Once it does so when it has restarted. Again and again, when what it has got is wrong in the end.
         """
@@ -78,13 +91,14 @@ class Snapshotting:
             self.furthest, self.falls, self.failures = offset, 0, 0
         elif fell_back:
             self.falls, self.failures = self.falls + 1, self.falls
-        self.asked = fell_back and self.falls > 1
+        self.asked = elsewhere > 0 or (fell_back and self.falls > 1)
+        self.elsewhere = elsewhere
         self.pause = 2 * (now - self.moved_at)
         self.offset, self.moved_at = offset, now
 
     def patience(self, retry_ticks: int) -> int:
         """Ticks until the chunk under way counts as lost: doubled with each that was."""
-        first = min(max(self.pause, retry_ticks), _PAUSE_MAX * retry_ticks)
+        first = max(min(max(self.pause, retry_ticks), PAUSE_MAX * retry_ticks), self.elsewhere)
         return min(first << min(self.failures, _DOUBLINGS_MAX), _PATIENCE_MAX * retry_ticks)
 
 
@@ -99,7 +113,7 @@ class CatchingUp:
 
 
 Mode = Probing | Streaming | Snapshotting
-_PAUSE_MAX = 5
+PAUSE_MAX = 5
 "A chunk is first given at most so many retry pauses: what took longest may have been a broken link."
 _PATIENCE_MAX = 100
 "And at last so many, 10 s by default: a follower that takes nothing is asked ever less often."

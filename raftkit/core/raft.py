@@ -75,7 +75,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Identity, Index, NodeId, Run, Term
-from raftkit.snapshot import SnapshotBeginning
+from raftkit.snapshot import SnapshotBeginning, SnapshotFound
 
 __all__ = ["HANDLERS", "LOCAL_HANDLERS", "RULES", "PeerStatus", "Raft"]
 
@@ -402,6 +402,7 @@ LOCAL_HANDLERS: dict[type[Input], Callable[[State, Never], None]] = {
     Applied: _on_applied,
     Fetched: replication.on_fetched,
     SnapshotRead: snapshots.on_snapshot_read,
+    SnapshotFound: snapshots.on_snapshot_found,
     SnapshotTaken: snapshots.on_snapshot_taken,
     PeerUnreachable: contact.on_peer_unreachable,
     Barred: _on_barred,
@@ -453,6 +454,7 @@ def _effects(state: State) -> Effects:
         send_after_persist=send_after_persist,
         fetch=tuple(out.fetches),
         read_snapshot=tuple(out.snapshot_reads),
+        seek_snapshot=out.seek,
         install=out.install,
         apply=apply,
         answer=tuple(out.answers),

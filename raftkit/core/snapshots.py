@@ -5,13 +5,15 @@ last one when the whole file is durable under its name. A snapshot is taken over
 there, and only if it is ahead of what is committed here: then nothing of the old log is worth keeping.
 What was received of a snapshot outlives its leader: the next one goes on there if it offers the very same,
 by index, term, size and checksum. Should two files agree in all that and differ, their mixture would not.
+So its bytes may come from whoever holds it: a leader says which snapshot, and need not send it all. It is
+told that others do, for each part anew, and sends what does not come: who is silent or wrong costs time.
 """
 
 from __future__ import annotations
 
 import zlib
 
-from raftkit.core.progress import Progress, Snapshotting
+from raftkit.core.progress import PAUSE_MAX, Progress, Snapshotting
 from raftkit.core.state import Follower, Leader, Reception, Role, State
 from raftkit.messages import (
     ReadSnapshot,
@@ -23,11 +25,13 @@ from raftkit.messages import (
     SnapshotWrite,
 )
 from raftkit.model import Identity, Index, NodeId
+from raftkit.snapshot import SeekSnapshot, SnapshotFound, SnapshotMeta
 
 __all__ = [
     "acknowledge",
     "next_chunk_due",
     "on_snapshot_chunk",
+    "on_snapshot_found",
     "on_snapshot_read",
     "on_snapshot_reply",
     "on_snapshot_taken",
@@ -73,7 +77,7 @@ def read_next_chunks(state: State, leader: Leader) -> bool:
         size = min(state.config.snapshot_chunk_bytes, mode.snapshot.size - mode.offset)
         if not _within_rate(state, leader, size):
             return number > 0
-        mode.asked = True
+        mode.asked, mode.elsewhere = True, 0
         state.out.snapshot_reads.append(
             ReadSnapshot(
                 target=peer,
@@ -159,14 +163,23 @@ def on_snapshot_reply(state: State, sender: Identity, message: SnapshotReply) ->
 
 def _continue(state: State, progress: Progress, message: SnapshotReply) -> None:
     mode = progress.mode
-    if (
-        isinstance(mode, Snapshotting)
-        and mode.snapshot.index == message.index
-        and mode.offset != message.offset <= mode.snapshot.size
-    ):
+    if not isinstance(mode, Snapshotting) or mode.snapshot.index != message.index:
+        return
+    if mode.offset != message.offset <= mode.snapshot.size:
         # Not an answer heard before: so duplicated answers don't multiply chunks.
-        mode.advance(message.offset, state.now)
+        elsewhere = _given_elsewhere(state) if message.elsewhere else 0
+        mode.advance(message.offset, state.now, elsewhere=elsewhere)
         progress.moved_at = state.now
+    elif mode.offset == message.offset and mode.elsewhere and not message.elsewhere:
+        mode.asked, mode.elsewhere = False, 0  # whoever had it has it no more
+
+
+def _given_elsewhere(state: State) -> int:
+    """Ticks for a chunk to come from another server, which keeps to the same rate, and may serve two."""
+    config = state.config
+    rate = config.snapshot_bytes_per_second
+    paced_ms = 2 * 1000 * config.snapshot_chunk_bytes // rate if rate else 0
+    return config.ticks(PAUSE_MAX * config.retry_ms + paced_ms)
 
 
 # ── at the follower ──────────────────────────────────────────────────────────────────────────────────
@@ -191,9 +204,36 @@ def on_snapshot_chunk(state: State, sender: Identity, message: SnapshotChunk) ->
     if reception.write:
         return  # the part before is being written; that answers when it is done
     if message.offset != reception.offset:
-        _reply(state, sender, snapshot.index, reception.offset, installed=False)
+        _report(state, sender, reception)
         return
-    _take(state, sender, reception, message)
+    _take(state, sender, reception, message.data)
+
+
+def on_snapshot_found(state: State, found: SnapshotFound) -> None:
+    """Another server gave the next part, or none has it: then the leader is to send it."""
+    reception, request = state.reception, found.request
+    if (
+        reception is None
+        or reception.snapshot != request.snapshot
+        or reception.sought != request.offset
+    ):
+        return
+    relied_upon = reception.found
+    reception.sought, reception.found = None, found.holder is not None
+    leader = state.role.leader if isinstance(state.role, Follower) else None
+    if leader is None or reception.offset != request.offset:
+        return  # the leader sent it meanwhile, or the next one will
+    if found.holder is None:
+        if relied_upon:
+            _reply(state, leader, request.snapshot.index, reception.offset, installed=False)
+    elif _is_ahead(state, request.snapshot):
+        reception.others = found.holder
+        _take(state, leader, reception, found.data)
+
+
+def _is_ahead(state: State, snapshot: SnapshotMeta) -> bool:
+    """Whether the log has neither what is in `snapshot` nor, maybe uncommitted, its last entry."""
+    return snapshot.index > state.commit_index and state.log.term(snapshot.index) != snapshot.term
 
 
 def _reception(state: State, message: SnapshotChunk) -> Reception:
@@ -204,23 +244,29 @@ def _reception(state: State, message: SnapshotChunk) -> Reception:
     return current
 
 
-def _take(state: State, sender: Identity, reception: Reception, message: SnapshotChunk) -> None:
-    """Have the chunk written; with the last one the snapshot takes the place of the log."""
+def _take(state: State, leader: Identity, reception: Reception, data: bytes) -> None:
+    """Have the next part written; with the last one the snapshot takes the place of the log."""
     snapshot = reception.snapshot
-    reception.checksum = zlib.crc32(message.data, reception.checksum)
-    write = SnapshotWrite(snapshot=snapshot, offset=message.offset, data=message.data)
+    write = SnapshotWrite(snapshot=snapshot, offset=reception.offset, data=data)
+    reception.checksum = zlib.crc32(data, reception.checksum)
     if write.last and reception.checksum != snapshot.checksum:
-        state.misbehaved(sender, f"snapshot {snapshot.index} has another checksum")
-        state.reception = None
-        _reply(state, sender, snapshot.index, 0, installed=False)
+        _start_over(state, leader, reception)
         return
-    reception.offset += len(message.data)
+    reception.offset += len(data)
     reception.write = state.durability.sequence + 1  # the write of this step
     state.out.chunk = write
     if write.last:
         state.reset_log(snapshot)
         state.installing = (reception.write, snapshot)
         state.reception = None
+
+
+def _start_over(state: State, leader: Identity, reception: Reception) -> None:
+    """The whole has another checksum: receive all of it again, from the leader alone if others gave some."""
+    snapshot, others = reception.snapshot, reception.others
+    state.misbehaved(others or leader, f"snapshot {snapshot.index} has another checksum")
+    state.reception = Reception(snapshot=snapshot, leader_only=others is not None)
+    _reply(state, leader, snapshot.index, 0, installed=False)
 
 
 def acknowledge(state: State, role: Role) -> bool:
@@ -241,13 +287,46 @@ def acknowledge(state: State, role: Role) -> bool:
         changed = True
         reception.write = 0
         if leader is not None:
-            _reply(state, leader, reception.snapshot.index, reception.offset, installed=False)
+            _report(state, leader, reception)
     return changed
 
 
-def _reply(state: State, leader: Identity, index: Index, offset: int, *, installed: bool) -> None:
-    if state.barred is None:
-        state.out.send(
-            SnapshotReply(term=state.current_term, index=index, offset=offset, installed=installed),
-            leader.id,
+def _report(state: State, leader: Identity, reception: Reception) -> None:
+    """Say how much is here, and have others asked for what comes next.
+
+    The leader need not send that if they had what was asked for before.
+    """
+    helps = reception.offset > 0 and not reception.leader_only and state.barred is None
+    if helps and reception.sought is None:
+        reception.sought = reception.offset
+        state.out.seek = SeekSnapshot(
+            snapshot=reception.snapshot, offset=reception.offset, leader=leader.id
         )
+    _reply(
+        state,
+        leader,
+        reception.snapshot.index,
+        reception.offset,
+        installed=False,
+        elsewhere=reception.found and reception.sought == reception.offset,
+    )
+
+
+def _reply(
+    state: State,
+    leader: Identity,
+    index: Index,
+    offset: int,
+    *,
+    installed: bool,
+    elsewhere: bool = False,
+) -> None:
+    if state.barred is None:
+        message = SnapshotReply(
+            term=state.current_term,
+            index=index,
+            offset=offset,
+            installed=installed,
+            elsewhere=elsewhere,
+        )
+        state.out.send(message, leader.id)

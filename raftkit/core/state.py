@@ -256,6 +256,14 @@ class Reception:
     "CRC-32 of those bytes."
     write: int = 0
     "Sequence of the write that holds the last of them; answered when it is durable. 0: nothing to answer."
+    sought: int | None = None
+    "The bytes from here on are sought at other servers than the leader; None: none are."
+    found: bool = False
+    "What was sought last was there."
+    others: Identity | None = None
+    "Who of them gave some of it, last."
+    leader_only: bool = False
+    "Some of them gave what was wrong in the end: nothing is sought."
 
 
 @attrs.define(kw_only=True)

@@ -60,6 +60,12 @@ class Digests:
         """Where somebody said what its state was, sorted."""
         return sorted({index for said in self._told.values() for index in said})
 
+    def holders(self, index: Index, size: int) -> list[NodeId]:
+        """Who said that it has a snapshot of so many bytes there, sorted."""
+        return sorted(
+            who.id for who, said in self._told.items() if index in said and said[index].size == size
+        )
+
     def judge(self, index: Index, configuration: Configuration) -> Verdict:
         """Who is right and who is wrong at `index`."""
         said = {

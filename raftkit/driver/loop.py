@@ -30,7 +30,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Run
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SeekSnapshot, SnapshotMeta
 
 __all__ = ["Clock", "Duties", "Loop"]
 
@@ -61,8 +61,8 @@ class Duties:
     "Give these to the transport."
     persist: Callable[[Write], None]
     "Queue this write; `Loop.on_persisted` follows."
-    fetch: Callable[[Fetch | ReadSnapshot], None]
-    "Begin to read this back; `Loop.put` of the answer follows."
+    fetch: Callable[[Fetch | ReadSnapshot | SeekSnapshot], None]
+    "Begin to read this back, or to ask others for it; `Loop.put` of the answer follows."
     apply: Callable[[Iterable[Run | SnapshotMeta]], None]
     "Queue these for the apply task; `Loop.put` of Applied follows."
     answer: Callable[[Answer], None]
@@ -153,6 +153,8 @@ class Loop:
             duties.fetch(wanted)
         for part in effects.read_snapshot:
             duties.fetch(part)
+        if effects.seek_snapshot is not None:
+            duties.fetch(effects.seek_snapshot)
         if effects.install is not None:
             duties.apply((effects.install,))
         if effects.apply:

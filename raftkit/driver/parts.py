@@ -1,6 +1,7 @@
 """Parts of snapshots, asked of other members and given to them: how a node gets one without its leader.
 
-    a wrong state is mended (`comparing.py`) ──▶ ask ──▶ SnapshotWanted ──▶ serve ──▶ SnapshotPart
+    a wrong state is mended (`comparing.py`) ──┐
+    a snapshot is received (`seeking.py`) ─────┴──▶ ask ──▶ SnapshotWanted ──▶ serve ──▶ SnapshotPart
 
 Laws: a part is asked for again until it comes, a few times; who does not answer then is left to whoever
 asked. A node serves one part after the other, the newest question of each member, at the rate at which it

@@ -38,7 +38,7 @@ from raftkit.messages import (
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Term
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SeekSnapshot, SnapshotFound, SnapshotMeta
 from raftkit.wire import Limits, decode_message, decode_run, encode_message, encode_run
 
 __all__ = [
@@ -98,6 +98,10 @@ def input_form(it: Input) -> Form:
             return [16, ticket, [change_form(change) for change in changes], based_on]
         case StorageStalled(sequence=sequence):
             return [17, sequence]
+        case SnapshotFound(request=request, holder=holder, data=data):
+            sought = [snapshot_meta_form(request.snapshot), request.offset, request.leader]
+            found = None if holder is None else [holder.id, holder.incarnation]
+            return [18, sought, found, data]
         case _:
             assert_never(it)
 
@@ -144,6 +148,8 @@ def read_input(form: object) -> Input:
             return _change_membership(rest)
         case 17:
             return StorageStalled(sequence=unsigned(_only(rest)))
+        case 18:
+            return _snapshot_found(rest)
         case unknown:
             raise MalformedError(f"an input of number {unknown}")
 
@@ -228,6 +234,19 @@ def _snapshot_read(rest: Form) -> SnapshotRead:
         bytes_max=unsigned(bytes_max),
     )
     return SnapshotRead(request=asked, data=None if data is None else octets(data))
+
+
+def _snapshot_found(rest: Form) -> SnapshotFound:
+    request, holder, data = array(rest, 3)
+    snapshot, offset, leader = array(request, 3)
+    sought = SeekSnapshot(
+        snapshot=read_snapshot_meta(snapshot), offset=unsigned(offset), leader=node_id(leader)
+    )
+    return SnapshotFound(
+        request=sought,
+        holder=None if holder is None else read_identity(holder),
+        data=octets(data),
+    )
 
 
 # ── what inputs and beginnings are made of ───────────────────────────────────────────────────────────

@@ -40,6 +40,7 @@ from raftkit.driver.recording import Recorder
 from raftkit.driver.referring import Referring
 from raftkit.driver.remembering import Remembering
 from raftkit.driver.replica import Replica
+from raftkit.driver.seeking import Seeking
 from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.snapshotting import Snapshotting, digest_of
 from raftkit.driver.stalling import Stalling
@@ -85,7 +86,7 @@ from raftkit.messages import (
     Unfit,
 )
 from raftkit.model import Identity, Index, NodeId
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SeekSnapshot, SnapshotMeta
 from raftkit.storage import Storage, Writer
 from raftkit.transports import LossyTransport
 
@@ -120,6 +121,7 @@ class Server:
     upgrading: Upgrading = attrs.field(init=False)
     leading: Leading = attrs.field(init=False)
     comparing: Comparing = attrs.field(init=False)
+    seeking: Seeking = attrs.field(init=False)
     changing: Changing = attrs.field(init=False)
     referring: Referring = attrs.field(init=False)
     departing: Departing = attrs.field(init=False)
@@ -254,6 +256,7 @@ class Server:
             publish=self.events.publish,
             fail_reads=self.reading.fail_all,
         )
+        self.seeking = Seeking(plan.id, self.comparing)
         self.departing = Departing(
             identity=record.identity, raft=lambda: self.raft, links=lambda: self.links
         )
@@ -545,8 +548,11 @@ class Server:
         for send in sends:
             self.links.send(send.targets, send.message)
 
-    async def _fetch(self, wanted: Fetch | ReadSnapshot) -> None:
-        self._put(await self.storing.fetch(wanted))
+    async def _fetch(self, wanted: Fetch | ReadSnapshot | SeekSnapshot) -> None:
+        if isinstance(wanted, SeekSnapshot):
+            self._put(await self.seeking.find(wanted))
+        else:
+            self._put(await self.storing.fetch(wanted))
 
     # ── what the apply task reports ──────────────────────────────────────────────────────────────
 

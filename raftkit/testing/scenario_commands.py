@@ -427,6 +427,15 @@ def _snapshot(play: Play, arguments: list[str]) -> None:
         server.snapshot()
 
 
+def _share(play: Play, arguments: list[str]) -> None:
+    names, *wrong = take(arguments, 1, 2)
+    if wrong not in ([], ["wrong"]):
+        raise NotUnderstoodError("what is shared is right or wrong")
+    play.group.sharing |= dict.fromkeys(play.names(names), not wrong)
+    for server in play.group.servers.values() if wrong else ():
+        server.ghosts.misled(server.shadow)
+
+
 # ── looks ────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -554,6 +563,7 @@ COMMANDS = {
         Command("bar NODE REASON …", _bar),
         Command("unfit NODE REASON …", _unfit),
         Command("snapshot NODES", _snapshot),
+        Command("share NODES [wrong]", _share),
         Command("show log/state/status/group/disk [NODES]", _show),
         Command("expect NODES FACT VALUE", _expect),
     )

@@ -24,6 +24,7 @@ from raftkit.messages import (
     VoteRequest,
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
+from raftkit.snapshot import SeekSnapshot, SnapshotFound
 from raftkit.testing.ghosts import Ghosts
 from raftkit.testing.scenario_network import Letter, Network
 from raftkit.testing.scenario_server import Batching, Patience, Server
@@ -66,6 +67,8 @@ class Group:
         "What servers take in one step."
         self.lines: list[str] = []
         "What happened since somebody took note."
+        self.sharing: dict[NodeId, bool] = {}
+        "Who gives others parts of its snapshot, and whether they are right."
         self.quiet = False
         "Whether only news are worth a line."
         self._heading = ""
@@ -92,6 +95,7 @@ class Group:
             ghosts=self.ghosts,
             tell=self.tell,
             admit=self._admit,
+            give=self._give,
             batching=self.batching,
         )
         return server
@@ -105,6 +109,17 @@ class Group:
                 server = self._make(member.identity, disk, self._local.ticks(high))
                 server.start()
                 server.say(f"is born, incarnation {member.incarnation}", news=True)
+
+    def _give(self, request: SeekSnapshot) -> SnapshotFound:
+        """A part of a snapshot, from the first that shares the very same."""
+        size = self._local.snapshot_chunk_bytes
+        for server in self.alive:
+            disk = server.disk
+            if server.id in self.sharing and disk.snapshot == request.snapshot:
+                data = disk.snapshot_data[request.offset : request.offset + size]
+                data = data if self.sharing[server.id] else bytes(len(data))
+                return SnapshotFound(request=request, holder=server.config.identity, data=data)
+        return SnapshotFound(request=request)
 
     def incarnation_of(self, name: NodeId) -> int:
         """Of the server of that name; the next one if it is new, or has lost its disk."""

@@ -33,6 +33,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Index, NodeId, Term
+from raftkit.snapshot import SeekSnapshot, SnapshotFound
 from raftkit.testing.ghosts import Ghosts
 from raftkit.testing.scenario_network import Letter, Network
 from raftkit.testing.scenario_words import (
@@ -103,6 +104,8 @@ class Server:
     "Is told each line about it."
     admit: Callable[[Configuration], None]
     "Is told of each configuration that is in force here."
+    give: Callable[[SeekSnapshot], SnapshotFound]
+    "What others give of a snapshot."
     watch: Callable[[Effects], None] | None = None
     "Is told the effects of each step, before they are done."
     batching: Batching = Batching.AS_WRITTEN
@@ -293,6 +296,8 @@ class Server:
         for request in effects.read_snapshot:
             data = self.disk.read_snapshot(request.snapshot, request.offset, request.bytes_max)
             self._due.append(SnapshotRead(request=request, data=data))
+        if effects.seek_snapshot is not None:
+            self._due.append(self._found(effects.seek_snapshot))
         if effects.install is not None:
             self.handed_index = effects.install.index
             self.say(f"installs snapshot {effects.install.index}", news=True)
@@ -305,6 +310,14 @@ class Server:
             self._due.append(Applied(index=self.handed_index))
         if effects.persist is not None and not self.disk_held:
             self._perform_writes(len(self.disk.queue))
+
+    def _found(self, request: SeekSnapshot) -> SnapshotFound:
+        found = self.give(request)
+        if found.holder is not None:
+            end = request.offset + len(found.data)
+            which = f"bytes {request.offset}-{end} of snapshot {request.snapshot.index}"
+            self.say(f"is given {which} by {found.holder.id}")
+        return found
 
     def _issue(self, write: Write) -> None:
         self.disk.queue.append(write)

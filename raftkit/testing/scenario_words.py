@@ -161,7 +161,8 @@ def message_words(message: Message) -> str:
         case SnapshotReply(installed=True):
             return f"chunk-reply {term} snapshot {message.index} is here"
         case SnapshotReply():
-            return f"chunk-reply {term} snapshot {message.index}, has {message.offset} bytes"
+            gets = ", gets more elsewhere" if message.elsewhere else ""
+            return f"chunk-reply {term} snapshot {message.index}, has {message.offset} bytes{gets}"
         case TimeoutNow():
             return f"timeout-now {term}"
         case _:

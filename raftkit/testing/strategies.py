@@ -315,6 +315,14 @@ def messages() -> st.SearchStrategy[Message]:
         st.builds(
             SnapshotReply, term=term, index=_indexes(1), offset=index, installed=st.booleans()
         ),
+        st.builds(
+            SnapshotReply,
+            term=term,
+            index=_indexes(1),
+            offset=index,
+            installed=st.just(False),
+            elsewhere=st.just(True),
+        ),
         st.builds(TimeoutNow, term=term),
     )
 

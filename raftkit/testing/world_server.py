@@ -39,7 +39,7 @@ from raftkit.messages import (
     Write,
 )
 from raftkit.model import Identity, Index, NodeId
-from raftkit.snapshot import SnapshotMeta
+from raftkit.snapshot import SeekSnapshot, SnapshotFound, SnapshotMeta
 from raftkit.testing.ghosts import Ghosts
 from raftkit.testing.world_disk import WorldDisk
 from raftkit.testing.world_network import Network
@@ -54,6 +54,8 @@ TICK_MS = 10
 "A tick by the clocks of servers."
 TICK_NS = TICK_MS * 1_000_000
 "The same."
+NOBODY, WRONG = 0.1, 0.02
+"Chances that nobody has a part of a snapshot that is sought, and that what is given of it is wrong."
 EPOCH_NS = 1_700_000_000_000_000_000
 "Where their wall clocks begin."
 STALL_TICKS = 100
@@ -347,6 +349,8 @@ class Server:
             self._later(self.stage.swarm.disk, self._fetch, fetch)
         for request in effects.read_snapshot:
             self._later(self.stage.swarm.disk, self._read_snapshot, request)
+        if effects.seek_snapshot is not None:
+            self._later(2 * self.stage.swarm.delay, self._seek, effects.seek_snapshot)
         if effects.install is not None:
             self._apply(effects.install.index)
         if effects.apply:
@@ -401,6 +405,25 @@ class Server:
     def _read_snapshot(self, request: ReadSnapshot) -> None:
         data = self.disk.read_snapshot(request.snapshot, request.offset, request.bytes_max)
         self.take(SnapshotRead(request=request, data=data))
+
+    def _seek(self, request: SeekSnapshot) -> None:
+        """Any other server's file will do; who is asked may be away, and may be wrong."""
+        rng, snapshot = self.stage.rng, request.snapshot
+        holders = [
+            shadow
+            for shadow in self.ghosts.shadows.values()
+            if shadow.disk.snapshot == snapshot and shadow.identity != self.identity
+        ]
+        if not holders or rng.random() < NOBODY + self.stage.swarm.loss:
+            self.take(SnapshotFound(request=request))
+            return
+        holder = rng.choice(holders)
+        size = self.stage.swarm.config(self.identity).snapshot_chunk_bytes
+        data = holder.disk.snapshot_data[request.offset : request.offset + size]
+        if self.stage.swarm.faults and rng.random() < WRONG:
+            data = bytes(len(data))
+            self.ghosts.misled(self.shadow)
+        self.take(SnapshotFound(request=request, holder=holder.identity, data=data))
 
     def _apply(self, index: Index) -> None:
         """The machine, which does one thing after the other, is at `index` after a while."""

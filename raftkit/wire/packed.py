@@ -57,6 +57,8 @@ PackedMessage: TypeAlias = (
 "In the order of their frequency."
 
 # Big-endian, without padding: version, tag, then B for a flag and Q for a u64.
+_INSTALLED, _ELSEWHERE = 1, 2
+"What a SnapshotReply says; 0 that the next chunk is awaited."
 _ONE = struct.Struct(">BBQ")
 _ONE_AND_FLAG = struct.Struct(">BBQB")
 _TWO = struct.Struct(">BBQQ")
@@ -82,8 +84,9 @@ def encode_packed(message: PackedMessage) -> bytes:
             return _THREE.pack(FORMAT, Tag.FORWARD_ACCEPTED, request, index, term)
         case AppendRejected(term=term, prev_index=prev, hint_index=index, hint_term=hint_term):
             return _FOUR.pack(FORMAT, Tag.APPEND_REJECTED, term, prev, index, hint_term)
-        case SnapshotReply(term=term, index=index, offset=offset, installed=flag):
-            return _THREE_AND_FLAG.pack(FORMAT, Tag.SNAPSHOT_REPLY, term, index, offset, flag)
+        case SnapshotReply(term=term, index=index, offset=offset):
+            what = _ELSEWHERE if message.elsewhere else int(message.installed)
+            return _THREE_AND_FLAG.pack(FORMAT, Tag.SNAPSHOT_REPLY, term, index, offset, what)
         case PreVoteRequest(term=term, last_index=index, last_term=last_term):
             return _THREE.pack(FORMAT, Tag.PRE_VOTE_REQUEST, term, index, last_term)
         case PreVoteReply(term=term, granted=flag):
@@ -177,12 +180,15 @@ def _read_reply(positions: tuple[int, ...]) -> ReadReply:
 
 
 def _snapshot_reply(positions: tuple[int, ...]) -> SnapshotReply:
-    term, index, offset, installed = positions
+    term, index, offset, what = positions
+    if what > _ELSEWHERE:
+        raise MalformedError(f"an answer of kind {what} to a snapshot")
     return SnapshotReply(
         term=checked_term(term),
         index=checked_index(index, lowest=1),
         offset=checked_index(offset),
-        installed=_flag(installed),
+        installed=what == _INSTALLED,
+        elsewhere=what == _ELSEWHERE,
     )
 
 

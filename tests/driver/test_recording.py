@@ -60,11 +60,12 @@ from raftkit.messages import (
     Unfit,
 )
 from raftkit.model import Identity, Index, Kind, Run, Term
-from raftkit.snapshot import SnapshotBeginning
+from raftkit.snapshot import SeekSnapshot, SnapshotBeginning, SnapshotFound
 from tests.wire.examples import COMMANDS, MESSAGES, MIXED, SENDER, SNAPSHOT
 
 ASKED = Fetch(first=Index(42), last=Index(45), bytes_max=100)
 PART = ReadSnapshot(target="b", snapshot=SNAPSHOT, offset=7, bytes_max=100)
+SOUGHT = SeekSnapshot(snapshot=SNAPSHOT, offset=7, leader="b")
 INPUTS: list[Input] = [
     Tick(count=3, wall_ns=1_700_000_000_000_000_000, monotonic_ns=5),
     *(
@@ -84,6 +85,8 @@ INPUTS: list[Input] = [
     SnapshotRead(request=PART, data=b"bytes"),
     SnapshotRead(request=PART, data=None),
     SnapshotTaken(snapshot=SNAPSHOT),
+    SnapshotFound(request=SOUGHT, holder=SENDER, data=b"bytes"),
+    SnapshotFound(request=SOUGHT),
     PeerUnreachable(peer="b"),
     Barred(reason="rolled\nback"),
     Unfit(reason="older code"),

@@ -142,6 +142,38 @@ MACHINE_MUTANTS = (
         "        while True:\n",
         _DIVERGENCE,
     ),
+    _mistake(
+        "any-file-of-that-index-is-given",
+        "parts of a snapshot are of the very same file",
+        "parts.py",
+        "        if snapshot is not None and wanted.checksum in (None, snapshot.checksum):",
+        "        if snapshot is not None:",
+        "tests/node/test_snapshots_from_members.py",
+    ),
+    _mistake(
+        "holders-keep-to-no-rate",
+        "who serves a snapshot keeps to the rate of one who leads",
+        "parts.py",
+        "            await trio.sleep(len(part.data) / self.bytes_per_second)",
+        "            await trio.sleep(0)",
+        "tests/node/test_snapshots_from_members.py",
+    ),
+    _mistake(
+        "useless-holders-are-asked-again",
+        "who gave nothing of a snapshot is asked no more for it",
+        "seeking.py",
+        "                self._useless.add(holder)",
+        "                pass",
+        "tests/driver/test_seeking.py",
+    ),
+    _mistake(
+        "the-leader-is-asked-too",
+        "what is sought elsewhere spares the leader",
+        "seeking.py",
+        "{self.id, request.leader, *self._useless}",
+        "{self.id, *self._useless}",
+        "tests/driver/test_seeking.py",
+    ),
     # ── machine, time, snapshots ──
     _mistake(
         "old-code-leads-on",

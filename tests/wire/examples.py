@@ -161,6 +161,9 @@ MESSAGES: dict[str, Message | DriverMessage] = {
         term=Term(6), snapshot=SNAPSHOT, offset=4096, data=b"the end of a snapshot"
     ),
     "snapshot reply": SnapshotReply(term=Term(6), index=Index(1000), offset=4117, installed=False),
+    "snapshot reply of who is served elsewhere": SnapshotReply(
+        term=Term(6), index=Index(1000), offset=4117, installed=False, elsewhere=True
+    ),
     "timeout now": TimeoutNow(term=Term(6)),
     "membership": Membership(index=Index(47), configuration=CONFIGURATION),
     "hello": HELLO,

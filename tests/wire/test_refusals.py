@@ -199,7 +199,7 @@ def test_message_on_the_bound_is_read(message: Message | DriverMessage) -> None:
         ("QB", (Tag.PRE_VOTE_REPLY, 1, 2), "2 for yes or no"),
         ("QB", (Tag.VOTE_REPLY, 1, 255), "255 for yes or no"),
         ("QQQB", (Tag.VOTE_REQUEST, 1, 0, 0, 2), "2 for yes or no"),
-        ("QQQB", (Tag.SNAPSHOT_REPLY, 1, 1, 1, 2), "2 for yes or no"),
+        ("QQQB", (Tag.SNAPSHOT_REPLY, 1, 1, 1, 3), "an answer of kind 3"),
     ],
 )
 def test_value_out_of_bounds_is_refused(layout: str, values: tuple[int, ...], why: str) -> None:
