@@ -20,20 +20,27 @@ from typing import get_args
 import attrs
 import trio
 
+from raftkit.changes import Promote, Remove
 from raftkit.driver_messages import (
     UNBORN,
+    ChangeMade,
+    ChangeReferral,
     DriverMessage,
     Forward,
     ForwardAccepted,
     ForwardRefused,
     Frame,
     Hello,
+    LeadershipMoved,
     Membership,
+    ReferralFailed,
+    ReferralOutcome,
     Scope,
     SnapshotPart,
     SnapshotWanted,
     StateDigest,
     StateDigests,
+    TransferReferral,
 )
 from raftkit.errors import ConfigError
 from raftkit.membership import Configuration, Epoch, Member
@@ -433,4 +440,11 @@ def every_message() -> list[Message | DriverMessage]:
         SnapshotWanted(index=Index(9), offset=4),
         SnapshotPart(index=Index(9), offset=4, data=b"the rest"),
         Membership(index=Index(9), configuration=a_group()),
+        ChangeReferral(
+            request=7, within_ms=8, changes=(Remove(id="b"), Promote(id="c")), based_on=Index(9)
+        ),
+        TransferReferral(request=8, within_ms=9, target="b"),
+        ChangeMade(request=7, index=Index(10)),
+        LeadershipMoved(request=8, leader="b"),
+        ReferralFailed(request=8, outcome=ReferralOutcome.REFUSED, why="no", leader=None),
     ]
