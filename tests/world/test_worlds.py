@@ -44,6 +44,6 @@ def test_every_fault_and_every_success_happens() -> None:
 
 @pytest.mark.slow
 def test_a_single_server_serves() -> None:
-    report = World(6, nodes=1).run()  # one that nobody joins
+    report = World(5, nodes=1).run()  # one that nobody joins
 
     assert (report.deliveries, report.elections > 0, report.committed > 0) == (0, True, True)
