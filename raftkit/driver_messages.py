@@ -1,5 +1,5 @@
-"""What drivers say to each other beside their cores' messages: who they are, founding, forwarding, digests,
-referrals.
+"""What drivers say to each other beside their cores' messages: who and how they are, founding, forwarding,
+digests, referrals.
 
 Laws: a hello is the first thing on every connection and decides whether anything else is heard. A
 request number is unique for the asking node for ever, so that a duplicated datagram can't act twice.
@@ -31,6 +31,7 @@ __all__ = [
     "Hello",
     "LeadershipMoved",
     "Membership",
+    "Presence",
     "Referral",
     "ReferralAnswer",
     "ReferralFailed",
@@ -157,6 +158,30 @@ class Membership:
     "Where that stands in the log, from 1."
     configuration: Configuration
     "Whom it names, and whom not."
+
+
+@attrs.frozen(kw_only=True)
+class Presence:
+    """How the sender is, and whom it does not hear. No vote, acknowledgement or commit rests on it."""
+
+    term: Term
+    "Its current term."
+    leader: NodeId | None
+    "The leader of that term, as far as known."
+    last_index: Index
+    "Highest index in its log …"
+    last_term: Term
+    "… and the term of that entry."
+    first_index: Index
+    "What came before is in a snapshot only. At most `last_index` + 1."
+    commit_index: Index
+    "Highest index known committed. At most `last_index`."
+    applied_index: Index
+    "Highest index in its state. At most `commit_index`."
+    configuration_index: Index
+    "Where the configuration in force stands in its log."
+    missing: tuple[NodeId, ...]
+    "Sorted: members by that configuration from which it hears nothing. At most `MEMBERS_MAX`."
 
 
 @attrs.frozen(kw_only=True)
@@ -291,6 +316,7 @@ DriverMessage = (
     | ForwardAccepted
     | ForwardRefused
     | Membership
+    | Presence
     | StateDigests
     | SnapshotWanted
     | SnapshotPart

@@ -56,6 +56,7 @@ from raftkit.driver_messages import (
     FoundingRecord,
     Hello,
     Membership,
+    Presence,
     SnapshotPart,
     SnapshotWanted,
     StateDigest,
@@ -581,6 +582,8 @@ class Server:
                 self.comparing.on_message(sender, body)
             case Hello() | Membership():
                 pass  # the links' own
+            case Presence():
+                pass
             case _:
                 self.referring.on_message(sender, body)
 

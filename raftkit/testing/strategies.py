@@ -30,6 +30,7 @@ from raftkit.driver_messages import (
     Frame,
     Hello,
     LeadershipMoved,
+    Presence,
     ReferralFailed,
     ReferralOutcome,
     Remembered,
@@ -435,6 +436,24 @@ def _referrals() -> st.SearchStrategy[DriverMessage]:
     )
 
 
+@st.composite
+def _presences(draw: st.DrawFn) -> Presence:
+    term = draw(_terms())
+    last_index, last_term = draw(_places(term_max=term))
+    commit_index = draw(_indexes(0, last_index))
+    return Presence(
+        term=term,
+        leader=draw(st.none() | _names()),
+        last_index=last_index,
+        last_term=last_term,
+        first_index=draw(_indexes(1, last_index + 1)),
+        commit_index=commit_index,
+        applied_index=draw(_indexes(0, commit_index)),
+        configuration_index=draw(_indexes(0, last_index)),
+        missing=draw(_name_tuples()),
+    )
+
+
 def driver_messages() -> st.SearchStrategy[DriverMessage]:
     """Every message between drivers."""
     return st.one_of(
@@ -447,6 +466,7 @@ def driver_messages() -> st.SearchStrategy[DriverMessage]:
             reason=st.sampled_from(Refusal),
             leader=st.none() | _names(),
         ),
+        _presences(),
         _digests(),
         st.builds(
             SnapshotWanted,

@@ -35,6 +35,7 @@ from raftkit.driver_messages import (
     Membership,
     ReferralFailed,
     ReferralOutcome,
+    Presence,
     Scope,
     SnapshotPart,
     SnapshotWanted,
@@ -447,4 +448,15 @@ def every_message() -> list[Message | DriverMessage]:
         ChangeMade(request=7, index=Index(10)),
         LeadershipMoved(request=8, leader="b"),
         ReferralFailed(request=8, outcome=ReferralOutcome.REFUSED, why="no", leader=None),
+        Presence(
+            term=term,
+            leader="b",
+            last_index=Index(9),
+            last_term=Term(4),
+            first_index=Index(2),
+            commit_index=Index(8),
+            applied_index=Index(7),
+            configuration_index=Index(1),
+            missing=("c",),
+        ),
     ]

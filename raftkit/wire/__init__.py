@@ -13,9 +13,9 @@ has one form, so a run is encoded once: `encode_run` is what the log writes and 
 Datagrams carry the same messages where there is no connection: `Sealer` and `Opener` decide who is
 believed, `OutStream` and `InStream` cut messages into pieces and mend what the network loses.
 
-To read in order: `tags.py`, `lanes.py`, `limits.py`, `packed.py`, `runs.py`, `hello.py`, `codec.py`,
-`frames.py`; for datagrams `sealing.py`, `datagram.py`, `replay.py`, `chunks.py`, `out_stream.py`,
-`in_stream.py`.
+To read in order: `tags.py`, `lanes.py`, `limits.py`, `packed.py`, `runs.py`, `hello.py`,
+`presence.py`, `codec.py`, `frames.py`; for datagrams `sealing.py`, `datagram.py`, `replay.py`,
+`chunks.py`, `out_stream.py`, `in_stream.py`.
 """
 
 from raftkit.wire.chunks import Chunk, chunk_bytes_max, decode_chunk, encode_chunk

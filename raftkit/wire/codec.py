@@ -26,6 +26,7 @@ from raftkit.driver_messages import (
     Hello,
     LeadershipMoved,
     Membership,
+    Presence,
     ReferralFailed,
     SnapshotPart,
     SnapshotWanted,
@@ -59,6 +60,7 @@ from raftkit.wire.packed import (
     decode_packed,
     encode_packed,
 )
+from raftkit.wire.presence import decode_presence, encode_presence
 from raftkit.wire.referrals import (
     decode_change_made,
     decode_change_referral,
@@ -125,6 +127,8 @@ def encode_message(
         case Membership(index=index, configuration=configuration):
             blob = configuration.encode()
             return _MEMBERSHIP.pack(FORMAT, Tag.MEMBERSHIP, index, len(blob)) + blob
+        case Presence():
+            return _TAGGED.pack(FORMAT, Tag.PRESENCE) + encode_presence(message)
         case Hello():
             return _TAGGED.pack(FORMAT, Tag.HELLO) + encode_hello(message)
         case (
@@ -357,6 +361,7 @@ _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMess
     Tag.CHANGE_MADE: decode_change_made,
     Tag.LEADERSHIP_MOVED: decode_leadership_moved,
     Tag.REFERRAL_FAILED: decode_referral_failed,
+    Tag.PRESENCE: decode_presence,
 }
 
 

@@ -46,6 +46,7 @@ LIMITS = Limits(
 OVER = U63_MAX + 1
 IN_CBOR = (
     Tag.HELLO,
+    Tag.PRESENCE,
     Tag.FORWARD_REFUSED,
     Tag.CHANGE_REFERRAL,
     Tag.TRANSFER_REFERRAL,
@@ -534,6 +535,74 @@ def test_hello_on_the_bounds_is_read() -> None:
         _hello(boot=U64_MAX, nonce=0, address="", founders=[], founding=None, remembered=None),
         _hello(founders=[f"{n:02}" for n in range(MEMBERS_MAX)], address="x" * 255),
         _hello(remembered=[0, 0, 0, 0], founding=_founding(group=0xFFFFFFFF)),
+    ):
+        assert encode_message(_decode(data)) == data
+
+
+# ── presence ─────────────────────────────────────────────────────────────────────────────────────
+
+
+def _presence(**changes: object) -> bytes:
+    found: dict[str, object] = {
+        "term": 6,
+        "leader": "b",
+        "last_index": 9,
+        "last_term": 5,
+        "first_index": 3,
+        "commit_index": 8,
+        "applied_index": 7,
+        "configuration_index": 2,
+        "missing": ["b", "d"],
+    }
+    return _cbor(Tag.PRESENCE, *(found | changes).values())
+
+
+@pytest.mark.parametrize(
+    "data, why",
+    [
+        (_presence(term=0), "term 0"),
+        (_presence(term=OVER), "term 9223372036854775808"),
+        (_presence(term=True), "not a number from 0"),
+        (_presence(leader=""), "a node without a name"),
+        (_presence(leader=7), "not a printable text of up to 64"),
+        (_presence(last_index=OVER), "index 9223372036854775808"),
+        (_presence(last_term=7), "index 9 of term 7, where terms go up to 6"),
+        (_presence(last_term=0), "index 9 of term 0"),
+        (_presence(first_index=0), "not a number from 1 to 10"),
+        (_presence(first_index=11), "not a number from 1 to 10"),
+        (_presence(commit_index=10), "not a number from 0 to 9"),
+        (_presence(applied_index=9), "not a number from 0 to 8"),
+        (_presence(configuration_index=10), "not a number from 0 to 9"),
+        (_presence(missing=None), "not an array"),
+        (_presence(missing=["d", "b"]), "not a list of members"),
+        (_presence(missing=["b", "b"]), "not a list of members"),
+        (_presence(missing=[1]), "not a printable text of up to 64"),
+        (_presence(missing=[f"{n:02}" for n in range(MEMBERS_MAX + 1)]), "not a list of members"),
+        (_presence(more=1), "10 positions where 9 belong"),
+        (_cbor(Tag.PRESENCE), "0 positions where 9 belong"),
+        (bytes([FORMAT, Tag.PRESENCE]) + bytes(2000), "2002 bytes, at most 2000 are allowed"),
+    ],
+    ids=reason_of,
+)
+def test_malformed_presence_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=why):
+        _decode(data)
+
+
+def test_presence_on_the_bounds_is_read() -> None:
+    for data in (
+        _presence(leader=None, missing=[]),
+        _presence(last_term=6, first_index=10, commit_index=9, applied_index=9),
+        _presence(
+            last_index=0,
+            last_term=0,
+            first_index=1,
+            commit_index=0,
+            applied_index=0,
+            configuration_index=0,
+        ),
+        _presence(term=U63_MAX, last_index=U63_MAX, first_index=1 << 63),
+        _presence(missing=[f"{n:02}" for n in range(MEMBERS_MAX)]),
     ):
         assert encode_message(_decode(data)) == data
 
