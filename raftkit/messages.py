@@ -416,6 +416,8 @@ class PeerUnreachable:
 
     peer: NodeId
     "Messages to it may be lost."
+    succession: tuple[NodeId, ...] = ()
+    "Who was heard lately, by what they said the furthest log first: so they campaign, if it led. Or unknown."
 
 
 @attrs.frozen(kw_only=True)

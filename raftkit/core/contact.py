@@ -16,7 +16,7 @@ from raftkit.core.progress import Probing, Progress, Snapshotting, Streaming
 from raftkit.core.stamps import hear_clock
 from raftkit.core.state import Follower, Leader, State
 from raftkit.messages import Heartbeat, HeartbeatReply, PeerUnreachable, TimeoutNow
-from raftkit.model import Identity, Index
+from raftkit.model import Identity, Index, NodeId
 
 __all__ = [
     "announce_commit",
@@ -61,8 +61,8 @@ def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
     """A connection closed, which is news where silence would only be a suspicion.
 
     A leader sends that peer one message at a time. A follower that has lost its leader campaigns at once,
-    and sticks to that leader no longer; who still hears it refuses. By rank, so that few do so together.
-    Not where a lease may rest on that it sticks.
+    and sticks to that leader no longer; who still hears it refuses. One after the other, so that few do so
+    together, and first who can probably win. Not where a lease may rest on that it sticks.
     """
     if isinstance(state.role, Leader) and lost.peer in state.role.progress:
         progress = state.role.progress[lost.peer]
@@ -76,13 +76,23 @@ def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
             case _:
                 assert_never(progress.mode)
     elif state.leader == lost.peer and not leases.bind(state):
-        survivors = [voter for voter in state.configuration.voters if voter != lost.peer]
+        survivors = _line_of(state, lost)
         rank = survivors.index(state.identity.id) if state.identity.id in survivors else 0
         state.become(Follower())
         state.heard_leader_at = None
         # What a step of lower priority waits, all of a higher one have ranked before.
         late = -state.config.priority * 2 * len(survivors)
         state.election_deadline = state.now + 1 + 2 * rank + late
+
+
+def _line_of(state: State, lost: PeerUnreachable) -> list[NodeId]:
+    """The voters that are left, in the order in which they campaign: who was not heard behind, all by name.
+
+    What was heard may be old or wrong: it decides who tries first, never who wins (§3.6.1).
+    """
+    heard = {name: place for place, name in enumerate(lost.succession)}
+    left = [voter for voter in state.configuration.voters if voter != lost.peer]
+    return sorted(left, key=lambda it: (heard.get(it, len(heard)), it))
 
 
 def step_down(state: State, leader: Leader) -> bool:

@@ -82,8 +82,8 @@ def input_form(it: Input) -> Form:
             return [8, [request.target, meta, request.offset, request.bytes_max], data]
         case SnapshotTaken(snapshot=snapshot):
             return [9, snapshot_meta_form(snapshot)]
-        case PeerUnreachable(peer=peer):
-            return [10, peer]
+        case PeerUnreachable(peer=peer, succession=succession):
+            return [10, peer, *([list(succession)] if succession else [])]
         case Barred(reason=reason):
             return [11, reason]
         case Unfit(reason=reason):
@@ -129,7 +129,7 @@ def read_input(form: object) -> Input:
         case 9:
             return SnapshotTaken(snapshot=read_snapshot_meta(_only(rest)))
         case 10:
-            return PeerUnreachable(peer=node_id(_only(rest)))
+            return _peer_unreachable(rest)
         case 11:
             return Barred(reason=text(_only(rest)))
         case 12:
@@ -204,6 +204,14 @@ def _read(rest: Form) -> Read:
     if lease not in ([], [1]):
         raise MalformedError(f"a read that goes by {lease!r:.80}")
     return Read(ticket=unsigned(ticket), lease=bool(lease))
+
+
+def _peer_unreachable(rest: Form) -> PeerUnreachable:
+    peer, *succession = rest or [None]
+    if len(succession) > 1:
+        raise MalformedError(f"{len(rest)} positions where 1 or 2 belong")
+    heard = array(succession[0]) if succession else []
+    return PeerUnreachable(peer=node_id(peer), succession=tuple(node_id(it) for it in heard))
 
 
 def _change_membership(rest: Form) -> ChangeMembership:

@@ -319,9 +319,9 @@ def _heal(play: Play, arguments: list[str]) -> None:
 
 
 def _unreachable(play: Play, arguments: list[str]) -> None:
-    name, peer = take(arguments, 2)
-    server = play.one(name)
-    server.take(PeerUnreachable(peer=play.server(peer).id))
+    name, peer, *heard = take(arguments, 2, 3)
+    succession = tuple(it.id for word in heard for it in play.servers(word))
+    play.one(name).take(PeerUnreachable(peer=play.server(peer).id, succession=succession))
 
 
 # ── disks, machines, processes ───────────────────────────────────────────────────────────────────────
@@ -548,7 +548,7 @@ COMMANDS = {
         Command("resend NODE->NODE FIRST..LAST", _resend),
         Command("cut LINK …", _cut),
         Command("heal [LINK …]", _heal),
-        Command("unreachable NODE PEER", _unreachable),
+        Command("unreachable NODE PEER [NODES]", _unreachable),
         Command("hold-disk NODES", _hold_disk),
         Command("free-disk NODES", _free_disk),
         Command("sync NODES [COUNT]", _sync),

@@ -281,7 +281,10 @@ class Nemesis:
 
     def _tell_unreachable(self, server: Server, life: int, peer: NodeId) -> None:
         if server.life == life and server.raft is not None:
-            server.take(PeerUnreachable(peer=peer))
+            # What others said of their logs may be of any age: any order, of anybody.
+            heard = self._some(self.stage.rng.randint(0, len(self.servers)))
+            self.stage.rng.shuffle(heard)
+            server.take(PeerUnreachable(peer=peer, succession=tuple(heard)))
 
 
 _FAULTS: dict[str, Callable[[Nemesis], None]] = {name: getattr(Nemesis, name) for name in FAULTS}

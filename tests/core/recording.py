@@ -118,7 +118,9 @@ class World:
             self.said += 1
             batch.append(Read(ticket=self.said))
         if rng.random() < 0.02:
-            batch.append(PeerUnreachable(peer=rng.choice([p for p in "abc" if p != name])))
+            lost = rng.choice([p for p in "abc" if p != name])
+            heard = rng.sample("abc", rng.randint(0, 3))
+            batch.append(PeerUnreachable(peer=lost, succession=tuple(heard)))
         if rng.random() < 0.03 and state.applied_index > state.log.base_index + 4:
             batch.append(self.snapshot(it))
         batch += self.questions[name]

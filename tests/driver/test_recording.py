@@ -88,6 +88,7 @@ INPUTS: list[Input] = [
     SnapshotFound(request=SOUGHT, holder=SENDER, data=b"bytes"),
     SnapshotFound(request=SOUGHT),
     PeerUnreachable(peer="b"),
+    PeerUnreachable(peer="b", succession=("c", "a")),
     Barred(reason="rolled\nback"),
     Unfit(reason="older code"),
     TransferLeadership(ticket=9, target="b"),

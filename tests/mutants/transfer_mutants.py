@@ -140,6 +140,22 @@ TRANSFER_MUTANTS = (
         _PAPER,
     ),
     Mutant(
+        "campaigns-by-name-alone",
+        "who said to have the furthest log campaigns first when the leader closes its connection (I8)",
+        "contact.py",
+        "heard = {name: place for place, name in enumerate(lost.succession)}",
+        "heard = dict[str, int]()",
+        _SCRIPTED,
+    ),
+    Mutant(
+        "the-silent-campaign-first",
+        "who was not heard lately, and may be gone, comes behind those who were",
+        "contact.py",
+        "heard.get(it, len(heard))",
+        "heard.get(it, -1)",
+        _PAPER,
+    ),
+    Mutant(
         "anybody-campaigns",
         "only the appointed leader campaigns by itself",
         "election.py",

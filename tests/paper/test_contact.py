@@ -327,6 +327,47 @@ def test_survivors_campaign_one_after_the_other() -> None:
     assert waits == [1, 3, 1, 3]
 
 
+@pytest.mark.accept("U-64")
+@pytest.mark.parametrize(
+    "succession, waits",
+    [
+        ("abc", {"a": 1, "b": 3, "c": 5}),
+        ("cab", {"a": 3, "b": 5, "c": 1}),
+        ("c", {"a": 3, "b": 5, "c": 1}),
+        ("dxcz", {"a": 3, "b": 5, "c": 1}),
+        ("cd", {"a": 3, "b": 5, "c": 1}),
+    ],
+)
+def test_who_said_to_have_the_furthest_log_campaigns_first(
+    succession: str, waits: dict[str, int]
+) -> None:
+    """Ours: then the others in that order; who was not heard, by name and last; strangers count nothing."""
+    found: dict[str, int | None] = {}
+    for name in waits:
+        it = follower("1 1", name=name, of="d", configuration=group("abcd"))
+        it.step(PeerUnreachable(peer="d", succession=tuple(succession)))
+        found[name] = it.raft.ticks_until_next_deadline
+
+    assert found == waits
+
+
+def test_what_was_heard_decides_who_asks_first_and_never_who_wins() -> None:
+    """§3.6.1: others said that b has the furthest log, which is not so: it is refused, and a leads."""
+    s = cluster(server("1 1", "a"), server("1", "b"), server("1 1", "c"))
+    s.elect("c", "ab")
+    s["c"].tick(HEARTBEAT)
+    s.settle(only=lambda it: it.target != "b" or isinstance(it.message, Heartbeat))
+
+    for name in "ab":
+        s.step(name, PeerUnreachable(peer="c", succession=("b", "a")))
+    s.pass_time(2, "ab")
+    asked = {s[name].raft.role for name in "ab"}
+    s.pass_time(HEARTBEAT, "ab")
+
+    assert asked == {"pre-candidate", "follower"}
+    assert {s[name].raft.leader for name in "ab"} == {"a"}
+
+
 @pytest.mark.accept("Q-43")
 def test_survivors_elect_a_leader_at_once() -> None:
     """Ours: those who saw the same waive stickiness; a killed leader is replaced in some ticks."""
