@@ -30,9 +30,7 @@ from raftkit.model import Identity, Index, NodeId
 from raftkit.snapshot import SnapshotMeta
 from raftkit.statemachine import Batch
 from raftkit.testing import Cluster, local_cluster
-from raftkit.transports import MemoryNetwork
-from raftkit.transports.memory import Link, MemoryEndpoint
-from raftkit.wire import Limits, decode_message
+from tests.node.sieve import Sieve
 
 HERE: ContextVar[NodeId] = ContextVar("HERE")
 "Which node runs this."
@@ -97,31 +95,6 @@ class Sum(BytesStateMachine):
 class DigestedSum(Sum):
     def digest(self) -> bytes:
         return b"%d" % self.total
-
-
-Seen = Callable[[NodeId, NodeId, Message | DriverMessage], bool]
-
-
-@attrs.define(eq=False)
-class Sieve(MemoryNetwork):
-    """A network that loses what `loses` says."""
-
-    loses: Seen = lambda _sender, _receiver, _message: False
-
-    def carry(self, link: Link, sender: MemoryEndpoint, data: bytes) -> None:
-        """See `MemoryNetwork`."""
-        body = data[55 + int.from_bytes(data[53:55], "big") :]
-        message = decode_message(body, limits=Limits())
-        if not self.loses(sender.identity.id, link.other(sender).identity.id, message):
-            super().carry(link, sender, data)
-
-    def lose(self, name: NodeId, *kinds: type) -> None:
-        """From now on, to and from that node."""
-        self.loses = lambda a, b, message: name in (a, b) and isinstance(message, kinds)
-
-    def mend(self) -> None:
-        """Lose nothing more."""
-        self.loses = lambda _sender, _receiver, _message: False
 
 
 @attrs.define(eq=False)
