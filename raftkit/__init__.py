@@ -44,7 +44,8 @@ from raftkit.changes import (
     Remove,
 )
 from raftkit.config import PRESETS
-from raftkit.driver import EventStream, LocalAnswer, Session, Statistics, Token
+from raftkit.driver import EventStream, LocalAnswer, MemberLinks, Session, Statistics, Token
+from raftkit.driver_messages import Presence
 from raftkit.errors import (
     CommandFailed,
     ConfigError,
@@ -106,6 +107,7 @@ __all__ = [
     "LocalAnswer",
     "LocalProtocolError",
     "LogCorrupt",
+    "MemberLinks",
     "MemoryNetwork",
     "MulticastTransport",
     "NoQuorum",
@@ -117,6 +119,7 @@ __all__ = [
     "NotYetEnabled",
     "OutcomeUnknown",
     "Overloaded",
+    "Presence",
     "Promote",
     "Query",
     "RaftError",

@@ -24,7 +24,9 @@ from raftkit.driver import (
     Consistency,
     EventStream,
     LocalAnswer,
+    MemberLinks,
     Orders,
+    Questions,
     Recorder,
     RecordingUnreadable,
     Replica,
@@ -293,6 +295,13 @@ class Node(Generic[M]):
         """The node in words: why there is no leader, why a commit is stuck, who lags."""
         return explain(self._server)
 
+    def links(self) -> tuple[MemberLinks, ...]:
+        """Who hears whom: a row for each member, as it says itself; this node's own is of now.
+
+        What members say is up to 5 s old where nothing changes, 1 s otherwise. Empty while unborn.
+        """
+        return self._server.presences.rows()
+
     def events(self) -> EventStream:
         """What happens at this node from now on. Bounded: `dropped` counts what you were too slow for."""
         return self._server.events.subscribe()
@@ -518,8 +527,14 @@ async def open_node(
             if not isinstance(data_dir, str | os.PathLike):
                 yield Node(server)
                 return
-            questions = {"status": lambda: attrs.asdict(statistics(server))}
             node = Node[M](server)
+            questions: Questions = {
+                "status": lambda: attrs.asdict(statistics(server)),
+                "links": lambda: {
+                    "id": node.id,
+                    "links": [attrs.asdict(it) for it in node.links()],
+                },
+            }
             async with open_local_socket(data_dir, questions, _orders(node)):
                 yield node
 

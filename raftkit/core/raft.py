@@ -203,6 +203,16 @@ class Raft:
         return self.state.log.last_index
 
     @property
+    def last_term(self) -> Term:
+        """The term of that entry."""
+        return self.state.log.last_term
+
+    @property
+    def first_index(self) -> Index:
+        """The first entry that the log still has, or will have: what came before is in a snapshot."""
+        return Index(self.state.log.base_index + 1)
+
+    @property
     def durable_index(self) -> Index:
         """The log is on this server's disk up to here."""
         return self.state.durability.index

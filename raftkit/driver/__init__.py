@@ -28,9 +28,9 @@ of the machine. `changing` has the group changed, `departing` ends the links to 
 `leading` hands leadership over, and cancels what may run only while this node leads; both ask the core
 through `asking`, and `referring` has the leader do what was asked at another node.
 
-Beside all that, `explaining` and `reachability` say how the node is, and `local_socket` says it to other
-processes. `recording` keeps what enters the core, in the forms of `recorded_inputs`, where somebody wants to
-play it again.
+Beside all that, `presence` exchanges how all members are and who hears whom, `explaining` and `reachability`
+say how the node is, and `local_socket` says it to other processes. `recording` keeps what enters the core, in
+the forms of `recorded_inputs`, where somebody wants to play it again.
 
 To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
 """
@@ -52,8 +52,9 @@ from raftkit.driver.events import (
 from raftkit.driver.explaining import Statistics, explain, statistics, status
 from raftkit.driver.freshness import Freshness
 from raftkit.driver.guarding import open_guarded
-from raftkit.driver.local_socket import Orders, ask_node, open_local_socket
+from raftkit.driver.local_socket import Orders, Questions, ask_node, open_local_socket
 from raftkit.driver.planning import Plan, make_plan, refuse_unknown, refuse_unlike
+from raftkit.driver.presence import MemberLinks
 from raftkit.driver.reachability import MemberStatus, Votes
 from raftkit.driver.recording import Life, Recorder, RecordingUnreadable, open_recorder
 from raftkit.driver.replica import Replica
@@ -70,10 +71,12 @@ __all__ = [
     "Life",
     "LocalAnswer",
     "MachineDiffers",
+    "MemberLinks",
     "MemberStatus",
     "NodeEvent",
     "Orders",
     "Plan",
+    "Questions",
     "Recorder",
     "RecordingStopped",
     "RecordingUnreadable",

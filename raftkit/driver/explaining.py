@@ -157,6 +157,7 @@ def explain(server: Server) -> str:
     words += [
         *server.stalling.explain(),
         *_away(server),
+        *server.presences.explain(),
         *_log(server, raft),
         *server.upgrading.explain(),
     ]

@@ -3,6 +3,7 @@
 One line of JSON asks, one line answers, and the connection is closed:
 
     {"ask": "status"}     {"status": {"id": "a", …}}
+    {"ask": "links"}      {"links": {"id": "a", "links": [{"id": "a", "missing": [], …}, …]}}
     {"ask": "upgrade"}    {"upgrade": 2}, when that is done; or {"error": "version 1 …"}
     {"ask": "transfer-leadership", "argument": "b"}   {"transfer-leadership": "b"}, likewise
     {"ask": "change-membership", "argument": "[…]"}   {"change-membership": 57}, likewise

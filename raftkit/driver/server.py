@@ -35,6 +35,7 @@ from raftkit.driver.leading import Leading
 from raftkit.driver.links import Links
 from raftkit.driver.loop import Duties, Loop
 from raftkit.driver.planning import Plan
+from raftkit.driver.presence import Presences
 from raftkit.driver.reading import Reading
 from raftkit.driver.recording import Recorder
 from raftkit.driver.referring import Referring
@@ -126,6 +127,7 @@ class Server:
     changing: Changing = attrs.field(init=False)
     referring: Referring = attrs.field(init=False)
     departing: Departing = attrs.field(init=False)
+    presences: Presences = attrs.field(init=False)
     founding: Founding = attrs.field(init=False)
     links: Links = attrs.field(init=False)
     remembering: Remembering = attrs.field(init=False)
@@ -261,6 +263,12 @@ class Server:
         self.departing = Departing(
             identity=record.identity, raft=lambda: self.raft, links=lambda: self.links
         )
+        self.presences = Presences(
+            identity=record.identity,
+            raft=lambda: self.raft,
+            applied=lambda: self.applying.applied,
+            links=lambda: self.links,
+        )
         self.changing = Changing(
             identity=record.identity,
             raft=lambda: self.raft,
@@ -393,6 +401,7 @@ class Server:
             nursery.start_soon(self.remembering.run)
             nursery.start_soon(self.departing.run)
             nursery.start_soon(self.referring.run)
+            nursery.start_soon(self.presences.run)
             nursery.start_soon(self._watch_clusters)
             self.links.adopt(record, loop.raft.configuration_index, loop.raft.configuration)
             self.remembering.begin()
@@ -569,6 +578,7 @@ class Server:
     def _on_message(self, sender: Identity, body: Message | DriverMessage) -> None:
         if self._loop is None:
             return
+        self.presences.hear(sender.id)
         if not isinstance(body, DriverMessage):  # most are of the core
             self.links.greeting.note_message(sender, body)
             self._loop.put(Receive(sender=sender, message=body))
@@ -583,7 +593,7 @@ class Server:
             case Hello() | Membership():
                 pass  # the links' own
             case Presence():
-                pass
+                self.presences.on_presence(sender, body)
             case _:
                 self.referring.on_message(sender, body)
 
@@ -591,7 +601,8 @@ class Server:
         self.forwarding.on_link_lost(peer)
         self.referring.on_link_lost(peer)
         if gone:
-            self._put(PeerUnreachable(peer=peer))
+            succession = self.presences.succession()
+            self._put(PeerUnreachable(peer=peer, succession=succession))
 
     def _on_change(self) -> None:
         self._peers_changed.set()

@@ -18,6 +18,7 @@ _FORWARDING = "tests/driver/test_forwarding.py"
 _FOUNDING = "tests/node/test_founding.py"
 _FOUNDING_RULES = "tests/driver/test_founding_rules.py"
 _LEADERSHIP = "tests/node/test_leadership.py"
+_LINKS = "tests/node/test_links.py"
 _LOOP = "tests/driver/test_loop.py"
 _MEMBERSHIP = "tests/node/test_membership.py"
 _OLD_CODE = "tests/node/test_old_code.py"
@@ -31,6 +32,64 @@ _WAITERS = "tests/driver/test_waiters.py"
 _mistake = partial(beside_the_core, package="driver")
 
 DRIVER_MUTANTS = (
+    # ── presence ──
+    _mistake(
+        "silent-is-not-missed",
+        "who says nothing for long is missing, also on a link that stands",
+        "presence.py",
+        "return age is not None and age <= SILENT_SECONDS",
+        "return age is not None",
+        _LINKS,
+    ),
+    _mistake(
+        "strangers-are-believed",
+        "only what a member says of itself is kept",
+        "presence.py",
+        "if raft is not None and raft.configuration.knows(sender):",
+        "if raft is not None:",
+        _LINKS,
+    ),
+    _mistake(
+        "words-of-who-is-gone",
+        "of who is not heard nothing is known, whatever it said before",
+        "presence.py",
+        "fresh = now - at <= SILENT_SECONDS and self._hears(member, now)",
+        "fresh = True",
+        _LINKS,
+    ),
+    _mistake(
+        "who-is-gone-is-waited-for",
+        "who is not heard is no successor",
+        "presence.py",
+        "            if self._hears(peer, now):\n",
+        "            if True:\n",
+        _LINKS,
+    ),
+    _mistake(
+        "goes-by-what-it-knows-itself",
+        "logs are compared by what was said of them, one's own too, so that all know one order",
+        "presence.py",
+        "now, said = trio.current_time(), {self.identity.id: self._told}",
+        "now, raft = trio.current_time(), self.raft()\n        assert raft is not None\n        "
+        "said = {self.identity.id: self._presence(raft, now)}",
+        _LINKS,
+    ),
+    _mistake(
+        "own-sleep-is-silence-of-others",
+        "who slept heard nothing, though all was said",
+        "presence.py",
+        "before = {} if slept else self._heard_at",
+        "before = self._heard_at",
+        _LINKS,
+    ),
+    _mistake(
+        "core-never-hears-who-is-ahead",
+        "who said to have the furthest log campaigns first",
+        "server.py",
+        "PeerUnreachable(peer=peer, succession=succession)",
+        "PeerUnreachable(peer=peer)",
+        _LINKS,
+    ),
     # ── disks that stand still ──
     _mistake(
         "late-writes-are-not-told",

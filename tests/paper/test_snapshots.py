@@ -81,6 +81,7 @@ def test_own_snapshot_compacts_the_log_but_for_a_tail() -> None:
     assert effects == Effects(persist=Write(sequence=a.unwritten[-1].sequence, compact_to=Index(3)))
     log = a.raft.state.log
     assert (log.base_index, log.base_term, log.last_index) == (3, 1, 7)
+    assert a.raft.first_index == 4
 
 
 @pytest.mark.parametrize("index", [2, 3, 4])
