@@ -10,6 +10,7 @@
     status_look    a node by its directory: what it answers, or what it left there
     status_view    its status for people
     membership     `raftkit members`, `admit`, `remove`, `promote`, `demote`
+    links          `raftkit links`: who hears whom
     leadership     `raftkit transfer-leadership`, `step-down`
     upgrade        `raftkit upgrade`: a newer version of the machine comes in force now
     order          what these tell a node, over the socket in its data directory

@@ -18,6 +18,7 @@ from raftkit import NodeFailed, RaftInternalError, __version__
 from raftkit.cli import (
     init as initialisation,
     leadership,
+    links,
     log,
     membership,
     replay,
@@ -45,6 +46,7 @@ app.command(log.app)
 app.command(replay.replay)
 for command in (
     membership.members,
+    links.links,
     membership.admit,
     membership.remove,
     membership.promote,
