@@ -20,6 +20,7 @@
     replay         `raftkit replay`: a recording played again, told and drawn
     factory        a machine by its name: `package.module:Counter`, `path/file.py:Counter`
     starting       what commands that run nodes share: names, a directory, Ctrl-C
+    network        TCP or multicast between the nodes of a command
     child          a node process of ours: started, asked, heard, ended by SIGKILL
     pipe           how a command and its node processes talk
     percentile     of what was measured

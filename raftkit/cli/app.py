@@ -28,6 +28,7 @@ from raftkit.cli import (
 )
 from raftkit.cli.bench import command as benchmark
 from raftkit.cli.demo import command as demonstration
+from raftkit.cli.network import Kind
 from raftkit.cli.order import NotDone
 from raftkit.cli.starting import CannotStart
 
@@ -69,6 +70,7 @@ def _finite(_: object, value: float) -> None:
 def demo(
     *,
     in_process: Annotated[bool, Parameter(negative=())] = False,
+    transport: Kind = "tcp",
     input: Path | None = None,  # noqa: A002 - the option is called --input
     nodes: Annotated[int, Parameter(validator=Number(gte=1, lte=9))] = 3,
     clients: Annotated[int, Parameter(validator=Number(gte=1, lte=1024))] = 16,
@@ -79,12 +81,14 @@ def demo(
 ) -> int:
     """Replicate every line of a text, kill the leader half-way, and compare every node with the text.
 
-    Each node is a process with a directory of its own, and they talk over TCP at free loopback ports.
+    Each node is a process with a directory of its own, and they talk over loopback, at free ports.
 
     Parameters
     ----------
     in_process
         All nodes in this process instead, over a memory network; their logs are on disk too.
+    transport
+        How the processes talk: by TCP, or by UDP multicast, sealed with a key of their own.
     input
         The file whose lines are replicated. Default: the text of Python's own pydoc_data.topics.
     nodes
@@ -104,6 +108,7 @@ def demo(
     """
     options = demonstration.Options(
         in_process=in_process,
+        transport=transport,
         input=input,
         nodes=nodes,
         clients=clients,

@@ -52,13 +52,15 @@ class ChildFailed(Exception):
     """The process ended by itself. Says its last words on stderr, or its exit code."""
 
 
-def free_addresses(names: tuple[str, ...]) -> Mapping[str, str]:
-    """A free loopback port for each name: free when it was looked for."""
+def free_addresses(
+    names: tuple[str, ...], kind: socket.SocketKind = socket.SOCK_STREAM
+) -> Mapping[str, str]:
+    """A free loopback port for each name, of TCP or another `kind`: free when it was looked for."""
     addresses: dict[str, str] = {}
     with ExitStack() as held:
         for name in names:
             while name not in addresses:
-                sock = held.enter_context(socket.socket())
+                sock = held.enter_context(socket.socket(type=kind))
                 port = random.choice(_PORTS)
                 try:
                     sock.bind(("127.0.0.1", port))

@@ -398,6 +398,7 @@ def test_a_fault_of_the_machine_is_seen_at_the_end(
     monkeypatch.setattr(member, "Transcript", machine)
     options = demo.Options(
         in_process=True,
+        transport="tcp",
         input=text,
         nodes=3,
         clients=4,

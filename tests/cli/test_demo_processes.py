@@ -1,4 +1,4 @@
-"""`raftkit demo` as people run it: nodes in processes of their own, over TCP, ended by SIGKILL."""
+"""`raftkit demo` as people run it: nodes in processes of their own, over loopback, ended by SIGKILL."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,7 @@ from raftkit.cli.demo.processes import Processes
 from raftkit.cli.demo.report import DemoFailed
 from tests.cli.running import node_processes, wait_gone
 from tests.cli.test_demo import FIELDS
+from tests.cli.typed import refused
 from tests.house.source import ROOT
 
 pytestmark = pytest.mark.slow
@@ -91,6 +96,60 @@ def test_every_line_survives_the_kill_of_the_leader_exactly_once(
     assert "opens its directory again" in stderr
     assert stderr.splitlines()[-1] == "verified"
     assert list(temporary.iterdir()) == []
+
+
+@pytest.mark.accept("U-03")
+def test_over_multicast_every_line_survives_the_kill_of_the_leader(
+    text: Path, tmp_path: Path
+) -> None:
+    """Somebody else on the group hears the nodes: it is the network that carries their lines."""
+    data = tmp_path / "data"
+    command = ("--transport", "multicast", "--input", text, "--seconds", 1, "--data", data)
+    with _start(*command) as running:
+        _wait_for("leads", running)
+        with _heard(_group(data)) as datagrams:
+            stdout, stderr = running.communicate(timeout=60)
+            heard = list(datagrams())
+
+    said = json.loads(stdout)
+    assert (running.returncode, said["verified"], said["why"]) == (0, True, "")
+    assert (said["lines"], said["applied"], said["kills"]) == (200, 200, 1)
+    assert re.search(r"[abc], leader of term \d+, is killed", stderr)
+    assert len(heard) > 50
+    assert all(it.startswith(b"RK") for it in heard)
+    wait_gone(data)
+
+
+def test_nodes_of_one_process_have_no_transport_to_choose() -> None:
+    assert "leave out --transport" in refused("demo", "--in-process", "--transport", "multicast")
+
+
+def _group(data: Path) -> str:
+    """The group of the nodes that run there, as their command line says."""
+    pid = node_processes(data)["a"]
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    group = json.loads(words[5])["group"]
+    assert isinstance(group, str)
+    return group
+
+
+@contextmanager
+def _heard(group: str) -> Generator[Callable[[], Iterator[bytes]]]:
+    """Be on the group, and take what the kernel has kept of it so far."""
+    host, _, port = group.rpartition(":")
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, int(port)))
+        on_loopback = struct.pack("4s4s", socket.inet_aton(host), socket.inet_aton("127.0.0.1"))
+        sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, on_loopback)
+        sock.setblocking(False)
+
+        def taken() -> Iterator[bytes]:
+            with suppress(BlockingIOError):
+                while True:
+                    yield sock.recv(65536)
+
+        yield taken
 
 
 @pytest.mark.parametrize("victim, kills", [("follower", 1), ("none", 0)])

@@ -21,11 +21,12 @@ from rich.console import Console
 from raftkit.cli.demo.audit import Audit, Findings, pages
 from raftkit.cli.demo.clients import Submission
 from raftkit.cli.demo.cluster import Cluster, InProcess
-from raftkit.cli.demo.member import Member
+from raftkit.cli.demo.member import Home, Member
 from raftkit.cli.demo.processes import Processes
 from raftkit.cli.demo.report import DemoFailed, Report
 from raftkit.cli.demo.text import Line, Survey, Text, default_text, text_of
 from raftkit.cli.demo.view import REFRESH_SECONDS, Scene, View, open_view
+from raftkit.cli.network import Kind
 from raftkit.cli.percentile import percentile
 from raftkit.cli.starting import (
     INTERRUPTED,
@@ -47,6 +48,8 @@ class Options:
 
     in_process: bool
     "Whether the nodes are in this process."
+    transport: Kind
+    "How nodes in processes talk."
     input: Path | None
     "None: the default text."
     nodes: int
@@ -67,14 +70,17 @@ def run(options: Options) -> int:
     """Run the demo and show how it ended. Returns the exit code; raises CannotStart."""
     if options.kill == "follower" and options.nodes == 1:
         raise CannotStart("--kill follower: a single node has none; use --nodes 2 or more")
+    if options.in_process and options.transport != "tcp":
+        raise CannotStart(
+            "--in-process: nodes of one process talk through its memory; leave out --transport"
+        )
     text = _text(options.input)
     directory = data_directory(options.data, prefix="raftkit-demo-")
     console = Console(stderr=options.json)
     try:
         with open_view(console) as view, _warnings_shown(view):
             names = names_of(options.nodes)
-            kind = InProcess if options.in_process else Processes
-            cluster = Cluster(names, kind(directory=directory, names=names), view.note)
+            cluster = Cluster(names, _home(options, directory, names), view.note)
             report = trio.run(_Demo(options, text, view, cluster).run)
     except KeyboardInterrupt:  # a second Ctrl-C, while the first was being obeyed
         report = None
@@ -201,6 +207,12 @@ class _Demo:
             leaders=tuple(leader for _, leader in led),
             terms=tuple(term for term, _ in led),
         )
+
+
+def _home(options: Options, directory: Path, names: tuple[str, ...]) -> Home:
+    if options.in_process:
+        return InProcess(directory=directory, names=names)
+    return Processes(directory=directory, names=names, transport=options.transport)
 
 
 def _in_ms(seconds: float | None) -> float | None:

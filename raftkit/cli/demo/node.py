@@ -1,6 +1,8 @@
-"""The program of one node process of the demo: a node over TCP that serves the pipe it was started with.
+"""The program of one node process of the demo: a node that serves the pipe it was started with.
 
-    python -m raftkit.cli.demo.node NAME DIRECTORY NAME=HOST:PORT …
+    python -m raftkit.cli.demo.node NAME DIRECTORY NETWORK NAME=HOST:PORT …
+
+NETWORK and what follows are `raftkit.cli.network.Network.arguments`.
 
 Laws: it lives as long as its stdin, so no node outlives its demo, however that ends. Nothing but
 frames goes to stdout. What ends it is the last line on stderr, with exit code 1.
@@ -19,10 +21,10 @@ from raftkit import Session, Token
 from raftkit.cli.demo.member import LocalMember, Refused, Reign, Unanswered, open_member
 from raftkit.cli.demo.pipe import row_out
 from raftkit.cli.demo.report import DemoFailed
+from raftkit.cli.network import transport_in
 from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
 from raftkit.cli.starting import first_of
 from raftkit.encoding import MalformedError, array, octets, unsigned
-from raftkit.transports import TcpTransport
 
 __all__ = ["main"]
 
@@ -32,20 +34,20 @@ ROW_SECONDS = 0.2
 
 def main() -> None:
     """Run the node that the arguments name."""
-    name, directory, *places = sys.argv[1:]
+    name, directory, network, *places = sys.argv[1:]
     addresses = dict(place.split("=", 1) for place in places)
     words = None
     try:
-        trio.run(_run, name, addresses, Path(directory))
+        trio.run(_run, name, addresses, Path(directory), network)
     except* DemoFailed as failed:
         words = str(first_of(failed))
     sys.exit(words)
 
 
-async def _run(name: str, addresses: Mapping[str, str], directory: Path) -> None:
+async def _run(name: str, addresses: Mapping[str, str], directory: Path, network: str) -> None:
     """The node, until the demo closes the pipe."""
     pipe = stdio_pipe()
-    async with open_member(name, addresses, directory, TcpTransport()) as member:
+    async with open_member(name, addresses, directory, transport_in(network)) as member:
         await _Service(member, pipe).run()
 
 

@@ -1,4 +1,4 @@
-"""Nodes as processes of their own: real directories, TCP on loopback, ended by SIGKILL.
+"""Nodes as processes of their own: real directories, TCP or multicast on loopback, ended by SIGKILL.
 
 Law: how a node answers does not depend on where it runs: `RemoteMember` says what the `LocalMember` at the
 other end of the pipe said.
@@ -6,17 +6,18 @@ other end of the pipe said.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import attrs
 
 from raftkit import Session, Token
-from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, free_addresses, open_child
+from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, open_child
 from raftkit.cli.demo.member import Heard, Holdings, NodeEnded, NodeRow, Refused, Reign, Unanswered
 from raftkit.cli.demo.pipe import reign_in, row_in
 from raftkit.cli.demo.report import DemoFailed
+from raftkit.cli.network import Kind, Network, network_on_loopback
 from raftkit.encoding import MalformedError, array, octets, unsigned
 
 __all__ = ["Processes", "RemoteMember"]
@@ -32,18 +33,18 @@ class Processes:
     directory: Path
     "Holds one directory for each node."
     names: tuple[str, ...]
-    addresses: Mapping[str, str] = attrs.field(init=False)
-    "Where each node listens."
+    transport: Kind = "tcp"
+    network: Network = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        object.__setattr__(self, "addresses", free_addresses(self.names))
+        network = network_on_loopback(self.transport, self.names, self.directory)
+        object.__setattr__(self, "network", network)
 
     @asynccontextmanager
     async def open(self, name: str) -> AsyncGenerator[RemoteMember]:
         """See `Home`. The body begins when the node is open, founded or not."""
-        places = tuple(f"{it}={address}" for it, address in self.addresses.items())
-        directory = self.directory / name
-        async with open_child(name, "raftkit.cli.demo.node", directory, places) as child:
+        directory, arguments = self.directory / name, self.network.arguments()
+        async with open_child(name, "raftkit.cli.demo.node", directory, arguments) as child:
             member = RemoteMember(NodeRow(id=name, role="starting"), child)
             await member.wait_open()
             yield member
