@@ -4,6 +4,7 @@
     demo/          `raftkit demo`: replicate a text, kill a node half-way, compare every line
     init           `raftkit init`: a new data directory, and how its node is to be run
     node_file      node.toml: what a node is opened with
+    config_yaml    QLUSTER's config.yaml, in our words
     run_node       `raftkit run`: the node of a data directory, until Ctrl-C
     lines          what is said of it, never in its way
     status         `raftkit status`: what nodes say of themselves
@@ -25,7 +26,7 @@
     pipe           how a command and its node processes talk
     percentile     of what was measured
 
-Needs the extra `cli` (cyclopts, rich). Exit codes: 0 all went well, 1 it did not, 2 it was not
+Needs the extra `cli` (cyclopts, rich, pyyaml). Exit codes: 0 all went well, 1 it did not, 2 it was not
 understood or could not start, 130 interrupted.
 
 The door is `raftkit.cli.app.run`. It is not opened here: the node processes of the demo and the benchmark are

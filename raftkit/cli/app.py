@@ -189,6 +189,11 @@ def init(
     snapshot_bytes: int | None = None,
     snapshot_elapsed: float | None = None,
     snapshot_bytes_per_second: int | None = None,
+    group: str | None = None,
+    interface: str | None = None,
+    cluster: str | None = None,
+    key: Path | None = None,
+    config: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Make the data directory of a new node, and in it node.toml, by which `raftkit run` runs it.
@@ -213,7 +218,8 @@ def init(
     listen
         HOST:PORT to listen at, if that is not the address in --members.
     insecure
-        Talk in the clear beyond this machine, on a network where everyone is trusted.
+        Talk in the clear beyond this machine, on a network where everyone is trusted. Over multicast: without
+        a key.
     election_timeout
         Two numbers of seconds, between which each election timeout is drawn. The group's, like all that
         follow but the heartbeat interval and the last.
@@ -235,6 +241,17 @@ def init(
         Or after so many seconds of the leaders' clocks; 0: no limit.
     snapshot_bytes_per_second
         That this node, when it leads, sends of snapshots to all members together; 0: no limit.
+    group
+        Talk over UDP multicast, to this group: HOST:PORT, the same at every node. Other settings of it, such
+        as pacing_rate, are for the table [multicast] of node.toml.
+    interface
+        The network's interface on this machine, by name.
+    cluster
+        A name, the same at every node and another in each cluster.
+    key
+        The file of the cluster's key, the same at every node: umask 077; openssl rand -hex 32 > FILE
+    config
+        A config.yaml of QLUSTER, which says --group, --interface and timings.
     json
         What was made, as one JSON object.
     """
@@ -258,6 +275,8 @@ def init(
             "snapshot_elapsed": snapshot_elapsed,
             "snapshot_bytes_per_second": snapshot_bytes_per_second,
         },
+        config=config,
+        multicast={"group": group, "interface": interface, "cluster": cluster, "key": key},
         json=json,
     )
     return initialisation.run(options)
@@ -269,6 +288,7 @@ def run_one(
     /,
     *,
     machine: str | None = None,
+    config: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Run the node of a data directory that `raftkit init` made, until Ctrl-C or SIGTERM.
@@ -282,10 +302,12 @@ def run_one(
         Where its log, its identity and node.toml are.
     machine
         Its state machine: MODULE:NAME or FILE.py:NAME. Default: what node.toml says.
+    config
+        A config.yaml of QLUSTER: what it says goes before what node.toml says.
     json
         Each line is a JSON object.
     """
-    options = run_node.Options(directory=directory, machine=machine, json=json)
+    options = run_node.Options(directory=directory, machine=machine, config=config, json=json)
     return run_node.run(options)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import attrs
 import trio
 
 from raftkit import ConfigError, MemoryNetwork, RaftError, open_node
+from raftkit.cli.config_yaml import read_config
 from raftkit.cli.factory import CannotLoad, Factory, load_factory
 from raftkit.cli.node_file import NODE_FILE, NodeFile, check_addresses, write_node_file
 from raftkit.cli.starting import CannotStart
@@ -24,7 +26,7 @@ from raftkit.cli.starting import CannotStart
 __all__ = ["Options", "run"]
 
 FOUND_SECONDS = 30.0
-"Until founding is given up: it takes two writes and an election."
+"Until founding is given up, beyond its election: it takes two writes."
 
 
 @attrs.frozen(kw_only=True)
@@ -39,21 +41,23 @@ class Options:
     "See `factory.py`; None: `raftkit run` is told."
     settings: Mapping[str, Any]
     "Of `open_node` by name, but for `members`. None: its default."
+    config: Path | None
+    "QLUSTER's config.yaml, see `config_yaml.py`. None: the settings here are all."
+    multicast: Mapping[str, Any]
+    "Of `MulticastTransport` by name. None: its default; all are None: over TCP."
     json: bool
     "Whether stdout is for a machine."
 
 
 def run(options: Options) -> int:
     """Make the directory, and say what is to be typed next. Raises CannotStart."""
-    given = {name: value for name, value in options.settings.items() if value is not None}
-    machine = _lasting(options.machine)
     try:
-        settings = {**given, "members": _members(options.members)}
-        file = NodeFile(machine=machine, settings=settings)
-        trio.run(check_addresses, file)
-        factory = load_factory(machine) if machine else None
+        file, notes = _file(options)
+        factory = load_factory(file.machine) if file.machine else None
     except (ConfigError, CannotLoad) as error:
         raise CannotStart(str(error)) from error
+    for note in notes:
+        print(f"{options.config}: {note}", file=sys.stderr)
     alone = len(file.members) == 1 and not file.joins
     if alone and factory is None:
         raise CannotStart(
@@ -67,11 +71,33 @@ def run(options: Options) -> int:
     except OSError as error:
         raise CannotStart(f"{options.directory}: {error.strerror or error}") from error
     except trio.TooSlowError as error:
-        raise CannotStart(f"{options.directory}: nothing in {FOUND_SECONDS:g} s") from error
+        raise CannotStart(f"{options.directory}: it was not founded in time") from error
     except RaftError as error:
         raise CannotStart(f"{options.directory}: {error}") from error
     _tell(options, file)
     return 0
+
+
+def _file(options: Options) -> tuple[NodeFile, tuple[str, ...]]:
+    """What the options say together, and what is to be said of them. Raises ConfigError, CannotStart."""
+    given = {name: value for name, value in options.settings.items() if value is not None}
+    over = {name: value for name, value in options.multicast.items() if value is not None}
+    if "key" in over:
+        over["key"] = str(Path(over["key"]).absolute())
+    if "insecure" in given and (over or options.config is not None):
+        over["insecure"] = given.pop("insecure")
+    file = NodeFile(
+        machine=_lasting(options.machine),
+        settings={**given, "members": _members(options.members)},
+        multicast=over or None,
+    )
+    notes: tuple[str, ...] = ()
+    if options.config is not None:
+        config = read_config(options.config)
+        file, notes = config.over(file), config.notes
+    file.transport(options.directory)
+    trio.run(check_addresses, file)
+    return file, notes
 
 
 def _members(listed: str) -> dict[str, str]:
@@ -114,7 +140,7 @@ async def _found(directory: Path, file: NodeFile, factory: Factory) -> None:
     settings = {
         it: value for it, value in file.settings.items() if it not in {"listen", "insecure"}
     }
-    with trio.fail_after(FOUND_SECONDS):
+    with trio.fail_after(FOUND_SECONDS + file.election_seconds):
         async with open_node(
             factory, **settings, data_dir=directory, transport=MemoryNetwork(), found=True
         ) as node:

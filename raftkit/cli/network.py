@@ -21,8 +21,16 @@ from raftkit import ConfigError
 from raftkit.cli.child import free_addresses
 from raftkit.driver import refuse_unknown
 from raftkit.transports import LossyTransport, MulticastTransport, TcpTransport
+from raftkit.transports.multicast_group import parse_group
 
-__all__ = ["Kind", "Network", "check_multicast", "multicast", "network_on_loopback", "transport_in"]
+__all__ = [
+    "Kind",
+    "Network",
+    "check_multicast",
+    "multicast_transport",
+    "network_on_loopback",
+    "transport_in",
+]
 
 Kind = Literal["tcp", "multicast"]
 "How nodes talk."
@@ -72,10 +80,10 @@ def network_on_loopback(kind: Kind, names: tuple[str, ...], directory: Path) -> 
 def transport_in(argument: str) -> LossyTransport:
     """The transport that the first of `Network.arguments` says. Raises ConfigError."""
     settings = json.loads(argument)
-    return TcpTransport() if settings is None else multicast(settings, Path())
+    return TcpTransport() if settings is None else multicast_transport(settings, Path())
 
 
-def multicast(settings: Mapping[str, object], directory: Path) -> MulticastTransport:
+def multicast_transport(settings: Mapping[str, object], directory: Path) -> MulticastTransport:
     """The transport with these settings; keys are looked for in `directory`. Raises ConfigError."""
     check_multicast(settings)
     missing = [
@@ -85,6 +93,7 @@ def multicast(settings: Mapping[str, object], directory: Path) -> MulticastTrans
     ]
     if missing:
         raise ConfigError(f"multicast needs {' and '.join(missing)}")
+    parse_group(str(settings["group"]))
     keys = {it: str(directory / str(settings[it])) for it in ("key", "other_key") if it in settings}
     return MulticastTransport(**cast("dict[str, Any]", {**settings, **keys}))
 

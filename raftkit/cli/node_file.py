@@ -1,7 +1,8 @@
 """`node.toml` in a data directory: what its node is opened with, by the names of `open_node`'s settings.
 
-Laws: the settings are those of `open_node`, no others, and checked by the same code. A file is durable
-before anybody hears of it, and never replaces another.
+Laws: the settings are those of `open_node`, no others, and checked by the same code; those in the table
+`[multicast]` are of `MulticastTransport`. A file is durable before anybody hears of it, and never replaces
+another.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from typing import Any, cast
 import attrs
 
 from raftkit import ConfigError, open_node
+from raftkit.cli.network import check_multicast, multicast_transport
 from raftkit.driver import make_plan, refuse_unknown
+from raftkit.transports import LossyTransport
 from raftkit.transports.tcp_sockets import host_and_port, resolve
 
 __all__ = ["NODE_FILE", "NodeFile", "check_addresses", "read_node_file", "write_node_file"]
@@ -35,7 +38,9 @@ _DEFAULTS = {
 
 def _checked(_: object, __: object, settings: Mapping[str, Any]) -> None:
     """Raises ConfigError for settings that `open_node` would refuse."""
-    refuse_unknown({it: 0 for it in settings if it not in _DEFAULTS}, ["machine", *_DEFAULTS])
+    refuse_unknown(
+        {it: 0 for it in settings if it not in _DEFAULTS}, ["machine", "multicast", *_DEFAULTS]
+    )
     for name in ("id", "members"):
         if name not in settings:
             raise ConfigError(f"{name} is missing")
@@ -53,6 +58,23 @@ def _named(_: object, __: object, machine: Any) -> None:
         raise ConfigError(f"machine must be MODULE:NAME or FILE.py:NAME, got {machine!r:.80}")
 
 
+def _over_multicast(file: NodeFile, _: object, settings: Any) -> None:
+    """Raises ConfigError for settings that no multicast has."""
+    if settings is None:
+        return
+    if not isinstance(settings, Mapping):
+        raise ConfigError(f"multicast must be a table of settings, got {settings!r:.80}")
+    try:
+        check_multicast(cast("Mapping[str, object]", settings))
+    except ConfigError as error:
+        raise ConfigError(f"multicast: {error}") from error
+    for name in ("listen", "insecure"):
+        if name in file.settings:
+            raise ConfigError(
+                f"{name} is a setting of TCP, and this node talks over multicast: leave it out"
+            )
+
+
 @attrs.frozen(kw_only=True)
 class NodeFile:
     """What the file says. Raises ConfigError when it is made of what can't work."""
@@ -61,6 +83,8 @@ class NodeFile:
     "The machine's name, see `factory.py`. None: `raftkit run` is told."
     settings: Mapping[str, Any] = attrs.field(validator=_checked)
     "Of `open_node`, by their names there; the others have their defaults."
+    multicast: Mapping[str, object] | None = attrs.field(default=None, validator=_over_multicast)
+    "Of `MulticastTransport`, by their names there. None: nodes talk over TCP."
 
     @property
     def id(self) -> str:
@@ -77,13 +101,32 @@ class NodeFile:
         """The founders' addresses."""
         return dict(self.settings["members"])
 
+    @property
+    def election_seconds(self) -> float:
+        """At most, until a node campaigns that hears of no leader."""
+        (_, high) = self.settings.get("election_timeout", _DEFAULTS["election_timeout"])
+        return float(high)
+
+    def transport(self, directory: Path) -> LossyTransport | None:
+        """What joins the node to its peers; None: TCP. Keys are looked for in `directory`.
+
+        Raises ConfigError.
+        """
+        try:
+            return (
+                None if self.multicast is None else multicast_transport(self.multicast, directory)
+            )
+        except ConfigError as error:
+            raise ConfigError(f"multicast: {error}") from error
+
 
 async def check_addresses(file: NodeFile) -> None:
     """Raises ConfigError for addresses that this node can't listen at, or none can.
 
     On a network that is trusted, others may have names that are not known before they run.
     """
-    insecure = file.settings.get("insecure", False)
+    # Over multicast it is the key that says who is trusted, and not the network.
+    insecure = file.settings.get("insecure", False) or file.multicast is not None
     own = file.settings.get("listen") or file.members[file.id]
     await resolve(own, insecure=insecure)
     for address in file.members.values():
@@ -97,8 +140,8 @@ def read_node_file(directory: Path) -> NodeFile:
     path = directory / NODE_FILE
     try:
         found = tomllib.loads(path.read_text(encoding="utf-8"))
-        machine = found.pop("machine", None)
-        return NodeFile(machine=machine, settings=found)
+        machine, over = found.pop("machine", None), found.pop("multicast", None)
+        return NodeFile(machine=machine, settings=found, multicast=over)
     except (ConfigError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from error
     except UnicodeDecodeError as error:
@@ -126,14 +169,17 @@ def _as_toml(file: NodeFile) -> str:
         "# A node of a raftkit group: `raftkit run` opens it. The names are those of open_node."
     ]
     settings = {"machine": file.machine, **file.settings}
-    lines += [
-        f"{name} = {_value(value)}"
-        for name, value in settings.items()
-        if value is not None and name != "members"
-    ]
+    lines += _pairs({it: value for it, value in settings.items() if it != "members"})
+    if file.multicast is not None:
+        lines += ["", "[multicast]  # the names are those of MulticastTransport"]
+        lines += _pairs(file.multicast)
     lines += ["", "[members]  # who founds the group; afterwards its log decides"]
     lines += [f"{_value(name)} = {_value(address)}" for name, address in file.members.items()]
     return "\n".join(lines) + "\n"
+
+
+def _pairs(settings: Mapping[str, object]) -> list[str]:
+    return [f"{it} = {_value(value)}" for it, value in settings.items() if value is not None]
 
 
 def _value(value: object) -> str:

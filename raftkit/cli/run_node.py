@@ -15,6 +15,7 @@ import attrs
 import trio
 
 from raftkit import ConfigError, Node, RaftError, open_node
+from raftkit.cli.config_yaml import read_config
 from raftkit.cli.factory import CannotLoad, Factory, load_factory
 from raftkit.cli.lines import Line, Lines, open_lines
 from raftkit.cli.node_file import NODE_FILE, NodeFile, read_node_file
@@ -54,34 +55,52 @@ class Options:
     "Made by `raftkit init`."
     machine: str | None
     "See `factory.py`. None: what the directory's file says."
+    config: Path | None
+    "QLUSTER's config.yaml, see `config_yaml.py`: what it says goes before what the directory's file says."
     json: bool
     "Whether each line is a JSON object."
 
 
 def run(options: Options) -> int:
     """Run the node. Returns the exit code; raises CannotStart, and what ended a node that must not go on."""
+    file, notes = _file(options)
+    machine = options.machine or file.machine
     try:
-        file = read_node_file(options.directory)
-        machine = options.machine or file.machine
         if machine is None:
             raise CannotStart("no machine is set: give --machine MODULE:NAME")
         factory = load_factory(machine)
+        transport = file.transport(options.directory)
+    except (ConfigError, CannotLoad) as error:
+        raise CannotStart(str(error)) from error
+    settings = {**file.settings, "data_dir": options.directory, "transport": transport}
+    with open_lines(json=options.json) as lines:
+        for note in notes:
+            lines.say(Line("config", f"{options.config}: {note}"))
+        try:
+            trio.run(_until_signal, settings, file, factory, lines)
+        except* (KeyboardInterrupt, RaftError) as failed:
+            _conclude(failed)
+        lines.say(Line("stopped", f"{file.id}: stopped", {"node": file.id}))
+    return 0
+
+
+def _file(options: Options) -> tuple[NodeFile, tuple[str, ...]]:
+    """What the node is run with, and what is to be said of that. Raises CannotStart."""
+    try:
+        file = read_node_file(options.directory)
+        if options.config is None:
+            return file, ()
+        config = read_config(options.config)
+        return config.over(file), config.notes
     except FileNotFoundError as error:
         again = f"raftkit init {shlex.quote(str(options.directory))}"
         raise CannotStart(
             f"{options.directory / NODE_FILE} is not there: make it with `{again}`"
         ) from error
-    except (ConfigError, CannotLoad) as error:
+    except ConfigError as error:
         raise CannotStart(str(error)) from error
     except OSError as error:
         raise CannotStart(f"{options.directory}: {error.strerror or error}") from error
-    with open_lines(json=options.json) as lines:
-        try:
-            trio.run(_until_signal, options.directory, file, factory, lines)
-        except* (KeyboardInterrupt, RaftError) as failed:
-            _conclude(failed)
-        lines.say(Line("stopped", f"{file.id}: stopped", {"node": file.id}))
-    return 0
 
 
 def _conclude(failed: BaseExceptionGroup[BaseException]) -> None:
@@ -93,10 +112,12 @@ def _conclude(failed: BaseExceptionGroup[BaseException]) -> None:
         raise error
 
 
-async def _until_signal(directory: Path, file: NodeFile, factory: Factory, lines: Lines) -> None:
+async def _until_signal(
+    settings: Mapping[str, Any], file: NodeFile, factory: Factory, lines: Lines
+) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(cancel_on_signal, nursery.cancel_scope)
-        async with open_node(factory, **file.settings, data_dir=directory) as node:
+        async with open_node(factory, **settings) as node:
             await _tell(node, file, lines)
 
 

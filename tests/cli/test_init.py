@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from raftkit import open_node
+from raftkit.cli import init
 from raftkit.cli.node_file import NODE_FILE, NodeFile, read_node_file, write_node_file
 from raftkit.storage import open_storage
 from tests.cli.typed import MACHINE, refused, typed
@@ -115,6 +116,17 @@ def test_a_list_of_one_is_founded_before_it_is_said_and_never_again(tmp_path: Pa
             return await node.execute(Counter.add())
 
     assert trio.run(count) == 1
+
+
+@pytest.mark.slow
+def test_founding_waits_for_an_election_however_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(init, "FOUND_SECONDS", 1.0)
+
+    code, _, err = typed("init", tmp_path / "a", *ONE, "--election-timeout", 2, 2.5)
+
+    assert (code, err) == (0, "")
 
 
 def test_a_directory_that_holds_anything_is_refused(tmp_path: Path) -> None:
