@@ -14,6 +14,7 @@
     links          `raftkit links`: who hears whom
     leadership     `raftkit transfer-leadership`, `step-down`
     upgrade        `raftkit upgrade`: a newer version of the machine comes in force now
+    discovered     `raftkit discovered`: who says hello on a multicast network, member or not
     order          what these tell a node, over the socket in its data directory
     bench/         `raftkit bench`: writes a second, how long they take, what is saturated
     log            `raftkit log show` and `log verify`: a data directory looked at, not touched

@@ -16,6 +16,7 @@ from cyclopts.validators import Number
 
 from raftkit import NodeFailed, RaftInternalError, __version__
 from raftkit.cli import (
+    discovered,
     init as initialisation,
     leadership,
     links,
@@ -333,6 +334,52 @@ def status(
     """
     options = condition.Options(directories=directories or (Path(),), watch=watch, json=json)
     return condition.run(options)
+
+
+@app.command(name="discovered")
+def discovered_nodes(
+    directory: Path | None = None,
+    /,
+    *,
+    group: str | None = None,
+    interface: str | None = None,
+    cluster: str | None = None,
+    key: Path | None = None,
+    insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    seconds: Annotated[float, Parameter(validator=_above_zero)] = 3.0,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Listen which nodes are on a multicast network, and say which of them are no members.
+
+    Nothing is sent, and nobody is admitted by being seen. Exits with 1 if nobody was heard.
+
+    Parameters
+    ----------
+    directory
+        The data directory of a node over multicast: its settings are used, and its group is compared.
+    group
+        HOST:PORT. Like all that follow, in place of what the directory says.
+    interface
+        The network's interface on this machine, by name.
+    cluster
+        The cluster's name.
+    key
+        The file of the cluster's key.
+    insecure
+        The cluster has no key.
+    seconds
+        How long to listen; nodes say hello every second.
+    json
+        One JSON object.
+    """
+    over = {"group": group, "interface": interface, "cluster": cluster}
+    options = discovered.Options(
+        directory=directory,
+        multicast={**over, "key": key, "insecure": insecure},
+        seconds=seconds,
+        json=json,
+    )
+    return discovered.run(options)
 
 
 def complain(words: str) -> None:

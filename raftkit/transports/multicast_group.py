@@ -22,7 +22,7 @@ import attrs
 from raftkit.errors import ConfigError
 from raftkit.transports.tcp_sockets import Place, host_and_port, resolve
 
-__all__ = ["IP_BYTES", "Interface", "find_interface", "parse_group", "place_of"]
+__all__ = ["IP_BYTES", "Interface", "find_interface", "nowhere", "parse_group", "place_of"]
 
 IP_BYTES: Final[Mapping[int, int]] = {socket.AF_INET: 20 + 8, socket.AF_INET6: 40 + 8}
 "Of the headers of IP and UDP, by family: what a datagram leaves of the MTU."
@@ -79,6 +79,13 @@ def parse_group(text: str) -> Place:
     if address.version == 6:
         return Place(socket.AF_INET6, (str(address), port, 0, 0))
     return Place(socket.AF_INET, (str(address), port))
+
+
+def nowhere(family: int) -> Place:
+    """What a socket of that family is bound to which nobody is to reach: a free port at any address."""
+    if family == socket.AF_INET6:
+        return Place(family, ("::", 0, 0, 0))
+    return Place(family, ("0.0.0.0", 0))  # noqa: S104 - it is only listened to on the group
 
 
 async def place_of(address: str, family: int) -> Place:
