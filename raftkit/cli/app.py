@@ -134,12 +134,13 @@ def bench(
     seconds: Annotated[float, Parameter(validator=_above_zero)] = 5.0,
     machine: Literal["bytes", "typed", "both"] = "both",
     nodes: Annotated[int, Parameter(validator=Number(gte=1, lte=9))] = 3,
+    transport: Kind = "tcp",
     data: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
     """Measure writes per second and how long they take, durable on a majority of nodes.
 
-    Each node is a process with a directory of its own, and they talk over TCP at free loopback ports. The
+    Each node is a process with a directory of its own, and they talk over loopback, at free ports. The
     load runs in the leader's process: so many tasks, each with one write of 32 bytes under way.
 
     Parameters
@@ -152,6 +153,8 @@ def bench(
         bytes: a BytesStateMachine without sessions, at most once. typed: a StateMachine, exactly once.
     nodes
         How many nodes.
+    transport
+        How they talk: by TCP, or by UDP multicast, sealed with a key of their own.
     data
         Keep the nodes' directories here: new or empty, on the disk to be measured. Default: a temporary
         directory, removed at the end.
@@ -163,6 +166,7 @@ def bench(
         seconds=seconds,
         machine=machine,
         nodes=nodes,
+        transport=transport,
         data=data,
         json=json,
     )

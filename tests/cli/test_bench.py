@@ -88,10 +88,28 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_each_machine_is_measured_under_each_load(said: dict[str, Any]) -> None:
     measured = [(it["machine"], it["outstanding"]) for it in said["measurements"]]
 
-    assert set(said) == {"environment", "nodes", "measurements", "faults"}
+    assert set(said) == {"environment", "nodes", "transport", "measurements", "faults"}
     assert all(set(it) == FIELDS for it in said["measurements"])
     assert measured == [("bytes", 1), ("bytes", 4), ("typed", 1), ("typed", 4)]
-    assert (said["nodes"], said["faults"]) == (3, [])
+    assert (said["nodes"], said["transport"], said["faults"]) == (3, "tcp", [])
+
+
+@pytest.mark.slow
+def test_over_multicast_the_leader_sends_once_what_all_get(tmp_path: Path) -> None:
+    options = ("--transport", "multicast", "--outstanding", 64, "--machine", "bytes", "--nodes", 5)
+    found: dict[str, Any] = {"faults": ["not run"]}
+    stderr = ""
+    for _ in range(3):
+        if found["faults"]:  # elections, see `said`
+            _, stdout, stderr = _bench(tmp_path, *options, "--seconds", 1, "--json")
+            found = json.loads(stdout)
+
+    (it,) = found["measurements"]
+    assert (found["transport"], found["faults"]) == ("multicast", [])
+    assert "5 processes on one machine, UDP multicast on loopback" in stderr
+    assert it["applied"] == dict.fromkeys("abcde", it["acknowledged"])
+    # Four followers get 32 bytes each of every write, and that alone would be more.
+    assert 32 * it["writes"] < it["bytes_sent"] < 4 * 32 * it["writes"]
 
 
 @pytest.mark.slow

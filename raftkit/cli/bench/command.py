@@ -22,6 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from raftkit.cli.bench.environment import Environment, environment_of
 from raftkit.cli.bench.group import BenchFailed, open_group
 from raftkit.cli.bench.report import Measurement, Report
+from raftkit.cli.network import Kind
 from raftkit.cli.starting import (
     INTERRUPTED,
     CannotStart,
@@ -53,6 +54,8 @@ class Options:
     "Which machines."
     nodes: int
     "From 1."
+    transport: Kind
+    "How nodes talk."
     data: Path | None
     "Where the nodes' directories stay. None: nowhere."
     json: bool
@@ -133,6 +136,7 @@ class _Bench:
         return Report(
             environment=self._environment,
             nodes=self._options.nodes,
+            transport=self._options.transport,
             measurements=tuple(self._measurements),
             failure=failure,
         )
@@ -141,7 +145,8 @@ class _Bench:
         """All loads on one machine, by one group."""
         directory, seconds = self._directory / machine, self._options.seconds
         await trio.Path(directory).mkdir()
-        async with open_group(machine, directory, names_of(self._options.nodes)) as group:
+        names = names_of(self._options.nodes)
+        async with open_group(machine, directory, names, self._options.transport) as group:
             for outstanding in self._loads:
                 with view.stage(f"{machine}, {outstanding} outstanding", self.warm_up + seconds):
                     found = await group.measure(outstanding, warm_up=self.warm_up, seconds=seconds)

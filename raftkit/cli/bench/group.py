@@ -15,7 +15,8 @@ import trio
 
 from raftkit.cli.bench.environment import Usage, cpus
 from raftkit.cli.bench.report import Measurement
-from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, free_addresses, open_child
+from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, open_child
+from raftkit.cli.network import Kind, network_on_loopback
 from raftkit.cli.percentile import percentile
 from raftkit.encoding import MalformedError, array as items_of, octets, printable, unsigned
 
@@ -34,17 +35,17 @@ class BenchFailed(Exception):
 
 @asynccontextmanager
 async def open_group(
-    machine: str, directory: Path, names: tuple[str, ...]
+    machine: str, directory: Path, names: tuple[str, ...], transport: Kind = "tcp"
 ) -> AsyncGenerator[Group]:
     """Start a process for each of `names`, on a directory of its own. The body begins when all are open.
 
     Raises BenchFailed, perhaps in a group, if one of them ends.
     """
-    places = tuple(f"{name}={address}" for name, address in free_addresses(names).items())
+    network = network_on_loopback(transport, names, directory).arguments()
     async with AsyncExitStack() as stack:
         children = [
             await stack.enter_async_context(
-                open_child(name, "raftkit.cli.bench.node", directory / name, (machine, *places))
+                open_child(name, "raftkit.cli.bench.node", directory / name, (machine, *network))
             )
             for name in names
         ]

@@ -1,6 +1,8 @@
-"""The program of one node process of the benchmark: a node over TCP, and the load, if it is asked for one.
+"""The program of one node process of the benchmark: a node, and the load, if it is asked for one.
 
-    python -m raftkit.cli.bench.node NAME DIRECTORY bytes|typed NAME=HOST:PORT …
+    python -m raftkit.cli.bench.node NAME DIRECTORY bytes|typed NETWORK NAME=HOST:PORT …
+
+NETWORK and what follows are `raftkit.cli.network.Network.arguments`.
 
 Over the pipe it says `[0, "open"]` once and `[0, "edge"]` at both ends of the measured time, and answers
 
@@ -25,63 +27,82 @@ from typing import Any
 import attrs
 import trio
 
-from raftkit import Node, RaftError, TcpTransport, open_node
+from raftkit import Node, RaftError, open_node
 from raftkit.cli.bench.load import Load
 from raftkit.cli.bench.machine import KEYS, VALUE_BYTES, Register, Table
+from raftkit.cli.network import transport_in
 from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
 from raftkit.cli.starting import first_of
 from raftkit.encoding import MalformedError, unsigned
 from raftkit.model import Identity
-from raftkit.transports.base import Sink
-from raftkit.transports.tcp import TcpEndpoint
+from raftkit.transports import (
+    LossyEndpoint,
+    LossyTransport,
+    MulticastEndpoint,
+    Sink,
+    TcpEndpoint,
+)
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the node that the arguments name."""
-    name, directory, machine, *places = sys.argv[1:]
+    name, directory, machine, network, *places = sys.argv[1:]
     addresses = dict(place.split("=", 1) for place in places)
     words = None
     try:
-        trio.run(_run, name, Path(directory), machine, addresses)
+        trio.run(_run, name, Path(directory), machine, addresses, transport_in(network))
     except* RaftError as failed:
         words = str(first_of(failed))
     sys.exit(words)
 
 
-async def _run(name: str, directory: Path, machine: str, addresses: dict[str, str]) -> None:
+async def _run(
+    name: str,
+    directory: Path,
+    machine: str,
+    addresses: dict[str, str],
+    transport: LossyTransport,
+) -> None:
     """The node, until the benchmark closes the pipe."""
-    pipe, tcp = stdio_pipe(), _Tcp()
+    pipe, counted = stdio_pipe(), _Counted(transport)
     settings = {
         "id": name,
         "members": addresses,
         "data_dir": directory,
-        "transport": tcp,
+        "transport": counted,
         "found": len(addresses) == 1,
     }
     async with _open_subject(machine, settings) as subject:
         await pipe.send([NEWS, "open"])
-        await _Service(subject, tcp, pipe).run()
+        await _Service(subject, counted, pipe).run()
 
 
 @attrs.define(eq=False)
-class _Tcp:
-    """TCP, with its endpoint in reach: it knows how many bytes were sent."""
+class _Counted:
+    """A transport with its endpoint in reach: it knows how many bytes were sent."""
 
-    endpoint: TcpEndpoint | None = None
+    _transport: LossyTransport
+    endpoint: LossyEndpoint | None = attrs.field(init=False, default=None)
 
     @asynccontextmanager
     async def open_endpoint(
         self, identity: Identity, address: str, sink: Sink
-    ) -> AsyncGenerator[TcpEndpoint]:
+    ) -> AsyncGenerator[LossyEndpoint]:
         """See `LossyTransport`."""
-        async with TcpTransport().open_endpoint(identity, address, sink) as self.endpoint:
+        async with self._transport.open_endpoint(identity, address, sink) as self.endpoint:
             yield self.endpoint
 
     def bytes_sent(self) -> int:
-        """Given to the kernel so far."""
-        return self.endpoint.statistics().bytes_out if self.endpoint is not None else 0
+        """Given to the kernel so far. What is multicast is sent once."""
+        match self.endpoint:
+            case TcpEndpoint() as endpoint:
+                return endpoint.statistics().bytes_out
+            case MulticastEndpoint() as endpoint:
+                return sum(endpoint.statistics().bytes_out.values())
+            case _:
+                return 0
 
 
 @attrs.frozen(kw_only=True)
@@ -127,7 +148,7 @@ class _Service:
     """What a node does for the benchmark."""
 
     _subject: _Subject
-    _tcp: _Tcp
+    _counted: _Counted
     _pipe: Pipe
     _latencies_us: array[int] = attrs.field(init=False, factory=lambda: array("I"))
     "Of the last load."
@@ -166,7 +187,7 @@ class _Service:
         edges: list[tuple[int, int]] = []
 
         async def at_edge() -> None:
-            edges.append((self._subject.node.statistics().term, self._tcp.bytes_sent()))
+            edges.append((self._subject.node.statistics().term, self._counted.bytes_sent()))
             await self._say([NEWS, "edge"])
 
         load = Load(outstanding=outstanding, write=self._subject.write)

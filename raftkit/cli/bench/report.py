@@ -12,9 +12,11 @@ import attrs
 from rich.table import Table
 
 from raftkit.cli.bench.environment import Environment
+from raftkit.cli.network import Kind
 
 __all__ = ["Measurement", "Report"]
 
+_NAMES: Mapping[Kind, str] = {"tcp": "TCP", "multicast": "UDP multicast"}
 SATURATED_PERCENT = 85
 "Of a core: a node, whose Python runs on one and sometimes waits for its disk, has hardly more to give."
 OTHERS_PERCENT = 20
@@ -132,6 +134,8 @@ class Report:
     "Where it ran."
     nodes: int
     "How many, each a process."
+    transport: Kind = "tcp"
+    "How they talked."
     measurements: tuple[Measurement, ...]
     "In the order in which they were made."
     failure: str = ""
@@ -158,6 +162,7 @@ class Report:
             {
                 "environment": attrs.asdict(self.environment),
                 "nodes": self.nodes,
+                "transport": self.transport,
                 "measurements": [it.as_data() for it in self.measurements],
                 "faults": self.faults,
             }
@@ -193,8 +198,8 @@ class Report:
         """What belongs under the table."""
         here = self.environment
         yield (
-            f"{self.nodes} processes on one machine, TCP on loopback; {here.python}, {here.cpus} × "
-            f"{here.cpu_model or 'an unknown processor'}, {here.kernel}"
+            f"{self.nodes} processes on one machine, {_NAMES[self.transport]} on loopback; {here.python}, "
+            f"{here.cpus} × {here.cpu_model or 'an unknown processor'}, {here.kernel}"
         )
         where = here.file_system or "an unknown file system"
         yield f"directories on {where}, write and fdatasync of 64 bytes {here.fsync_ms:.3f} ms"
