@@ -38,7 +38,8 @@ REFUSE = """
 import sys
 
 class Refuse:
-    absent = {"cryptography", "cyclopts", "rich", "yaml", "hypothesis", "pytest", "_pytest", "pytest_trio", "sphinx"}
+    absent = {"cryptography", "cyclopts", "rich", "yaml"}
+    absent |= {"hypothesis", "pytest", "_pytest", "pytest_trio", "sphinx"}
 
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in self.absent:
