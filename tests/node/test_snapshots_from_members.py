@@ -118,7 +118,8 @@ async def group(
     **settings: Any,
 ) -> AsyncGenerator[Group]:
     """A group whose leader has compacted what the third node misses, and has cut a snapshot like all."""
-    given = {"compaction_tail_entries": 0, "snapshot_chunk_bytes": PART, **(limits or {})}
+    given: dict[str, Any] = {"compaction_tail_entries": 0, "snapshot_chunk_bytes": PART}
+    given |= limits or {}
     monkeypatch.setattr("raftkit.driver.server.Config", lambda **it: Config(**(it | given)))
     network = Counting()
     settings = {"in_memory": True, "snapshot_entries": 200, "paranoid": True, **settings}
