@@ -27,6 +27,8 @@ LOOK_SECONDS = 1.0
 "Between two looks at whether there is news to tell."
 REPEAT_SECONDS = 5.0
 "Without news, until the same is said again: whoever is there can be heard."
+SETTLE_SECONDS = 2.5
+"So long somebody must have been missed by another before it is worth a word: two looks, and some."
 SILENT_SECONDS = 12.0
 "Who says nothing for longer is missing, whatever its link says: two in a row may be lost."
 
@@ -64,11 +66,15 @@ class Presences:
         init=False, factory=dict[NodeId, tuple[Presence, float]]
     )
     "What each member said last, and when."
+    _missing_since: dict[NodeId, float] = attrs.field(init=False, factory=dict[NodeId, float])
+    "Since when each says that it misses whom it says that it misses."
     _told: Presence | None = attrs.field(init=False, default=None)
     "What this node said last."
     _told_at: float = attrs.field(init=False, default=0.0)
     _looked_at: float = attrs.field(init=False, default=0.0)
     "When it was last awake for that."
+    _linked: trio.Event = attrs.field(init=False, factory=trio.Event)
+    "Somebody is heard who was told nothing yet."
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────
 
@@ -80,7 +86,18 @@ class Presences:
         """A member says how it is. Of others it is not kept."""
         raft = self.raft()
         if raft is not None and raft.configuration.knows(sender):
-            self._said[sender.id] = (said, trio.current_time())
+            now, before = trio.current_time(), self._said.get(sender.id)
+            if before is None or before[0].missing != said.missing:
+                self._missing_since[sender.id] = now
+            self._said[sender.id] = (said, now)
+
+    def on_news(self) -> None:
+        """What is known of a peer changed: who is heard from now on is told at once how this node is.
+
+        So all compare the same when a leader is lost soon after.
+        """
+        if self._told is not None and any(map(self.links().greeting.is_heard, self._told.missing)):
+            self._linked.set()
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -90,7 +107,9 @@ class Presences:
             raft = self.raft()
             assert raft is not None  # started by who is born
             self._look(raft, trio.current_time())
-            await trio.sleep(LOOK_SECONDS)
+            self._linked = trio.Event()
+            with trio.move_on_after(LOOK_SECONDS):
+                await self._linked.wait()
 
     def _look(self, raft: Raft, now: float) -> None:
         others, is_heard = self._others(raft), self.links().greeting.is_heard
@@ -100,6 +119,7 @@ class Presences:
         self._looked_at = now
         self._heard_at = {it: before.get(it, now) for it in others if is_heard(it)}
         self._said = {it: self._said[it] for it in others if it in self._said}
+        self._missing_since = {it: self._missing_since[it] for it in self._said}
         said = self._presence(raft, now)
         if said != self._told or now >= self._told_at + REPEAT_SECONDS:
             self._told, self._told_at = said, now
@@ -170,12 +190,18 @@ class Presences:
         )
 
     def explain(self) -> list[str]:
-        """Who is silent on a link that stands, and who misses somebody whom this node hears."""
-        rows = self.rows()
+        """Who is silent on a link that stands, and who misses somebody whom this node hears.
+
+        Only what has been so for `SETTLE_SECONDS`: links that come up are not all heard of at once.
+        """
+        rows, now = self.rows(), trio.current_time()
         own = {it for row in rows if row.id == self.identity.id for it in row.missing or ()}
         silent = [it for it in rows if it.id in own and it.heard_age is not None]
         apart = [
-            it for it in rows if it.id != self.identity.id and not own.issuperset(it.missing or ())
+            it
+            for it in rows
+            if now - self._missing_since.get(it.id, now) >= SETTLE_SECONDS
+            and not own.issuperset(it.missing or ())
         ]
         return [
             *(

@@ -608,6 +608,7 @@ class Server:
         self._peers_changed.set()
         self.changing.on_news()
         self.referring.on_news()
+        self.presences.on_news()
 
     def _on_hello(self, hello: Hello) -> None:
         self.remembering.on_hello(hello)
