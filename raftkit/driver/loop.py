@@ -47,6 +47,8 @@ class Clock:
     "Nanoseconds since 1970."
     monotonic_ns: Callable[[], int] = _trio_ns
     "Nanoseconds from an arbitrary start, never going back: trio's, so that sleeping agrees with stamps."
+    work: Callable[[], float] = time.monotonic
+    "Seconds that this machine works: its own clock, because work stops trio's under a MockClock."
 
 
 @attrs.frozen(kw_only=True)

@@ -209,6 +209,7 @@ class Server:
                 limit_seconds=plan.heartbeat_ms / 1000,
                 name=self.replica.name_of,
                 publish=self.events.publish,
+                clock=plan.clock.work,
             ),
             cut=self.snapshotting.cut,
             read_log=self.storing.read_log,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import Callable
 
 import attrs
@@ -38,8 +37,8 @@ class Watchdog:
     name: Callable[[bytes], str]
     "Says what a command's payload calls."
     publish: Callable[[SlowCommand], None]
-    clock: Callable[[], float] = time.monotonic
-    "In seconds: of this machine, because a slow command stops trio's."
+    clock: Callable[[], float]
+    "See `Clock.work`."
     _warned: float = attrs.field(init=False, default=-math.inf)
     "When the last warning was logged."
 

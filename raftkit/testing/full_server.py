@@ -267,6 +267,7 @@ class FullServer:
         return Clock(
             wall_ns=lambda: _now_ns(wall) + 1_700_000_000 * 10**9 + self.wall_offset_ns,
             monotonic_ns=lambda: _now_ns(steady) + start,
+            work=trio.current_time,  # how fast this machine is, is no part of the story
         )
 
     # ── its end ──────────────────────────────────────────────────────────────────────────────────────

@@ -91,6 +91,4 @@ class _Ear(logging.Handler):
         self._story = story
 
     def emit(self, record: logging.LogRecord) -> None:
-        # The watchdog speaks of this machine's speed, which is no part of the story.
-        if record.module != "watchdog":
-            self._story.tell(f"  log {record.levelname.lower()}: {record.getMessage()}")
+        self._story.tell(f"  log {record.levelname.lower()}: {record.getMessage()}")

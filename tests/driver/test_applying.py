@@ -47,7 +47,11 @@ class Life:
             read_snapshot=newest,
             beside=InLoop().run,
             watchdog=Watchdog(
-                id="a", limit_seconds=9.0, name=replica.name_of, publish=lambda _: None
+                id="a",
+                limit_seconds=9.0,
+                name=replica.name_of,
+                publish=lambda _: None,
+                clock=trio.current_time,
             ),
             cut=lambda: None,
             read_log=_nothing,
