@@ -164,7 +164,7 @@ def test_message_wholly_below_the_base_changes_nothing(terms: str) -> None:
     effects = a.receive("b", append(3, (2, 1), terms))
 
     assert effects == Effects(send_now=(accepted(3, 5),))
-    assert a.raft.last_index == 7
+    assert (a.raft.last_index, a.raft.last_term) == (7, 2)
 
 
 # ── the commit index of a follower ───────────────────────────────────────────────────────────────────
