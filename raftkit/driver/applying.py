@@ -91,6 +91,8 @@ class Applying:
     "Entries from an index on, as many as fit in so many bytes, from this node's own log."
     put_in_place: Callable[[Index, Callable[[], object]], Awaitable[bool]]
     "See `Snapshotting.put_in_place`."
+    restored: Callable[[SnapshotMeta, bytes], None]
+    "Called when a received snapshot became the state, with the digest of what was read."
     replaced: Callable[[Index, bool], None]
     "Called when a snapshot took the place of the state, and told whether that was divergent."
     stopped: str | None = attrs.field(init=False, default=None)
@@ -241,9 +243,11 @@ class Applying:
         """Replace the state by the newest snapshot, and answer from its session table."""
         if snapshot.index <= self.applied:
             return  # a newer one was installed meanwhile
-        await self.restore()
+        digest = await self.restore()
         if self.stopped is None:
             self._go_on()
+            if digest is not None and self.applied == snapshot.index:  # else a newer one was read
+                self.restored(snapshot, digest)
 
     async def _plant(self, seed: Seed) -> None:
         """Replace the state by a majority's, durably, unless it is not what was promised."""

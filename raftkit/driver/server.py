@@ -214,6 +214,7 @@ class Server:
             cut=self.snapshotting.cut,
             read_log=self.storing.read_log,
             put_in_place=self.snapshotting.put_in_place,
+            restored=self.snapshotting.restored,
             replaced=self._on_replaced,
         )
         self.calling = Calling(

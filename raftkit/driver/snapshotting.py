@@ -125,6 +125,10 @@ class Snapshotting:
             self.compare(taken, digest_of(taken, capture.version, hasher.digest()))
         return taken
 
+    def restored(self, snapshot: SnapshotMeta, digest: bytes) -> None:
+        """This node has become what a received snapshot says: others may compare theirs, or fetch it."""
+        self.compare(snapshot, digest_of(snapshot, self.replica.version, digest))
+
 
 def digest_of(snapshot: SnapshotMeta, version: int, digest: bytes) -> StateDigest:
     """What this node tells of its state at a snapshot."""

@@ -56,6 +56,7 @@ class Life:
             cut=lambda: None,
             read_log=_nothing,
             put_in_place=_nowhere,
+            restored=lambda _snapshot, _digest: None,
             replaced=lambda _index, _diverged: None,
         )
 

@@ -196,6 +196,19 @@ async def test_a_holder_that_has_it_no_more_costs_the_leader_the_rest_at_once(
         assert await node.read(Journal.read()) == await it.leader.read(Journal.read())
 
 
+async def test_who_received_a_snapshot_tells_its_digest_and_gives_it_to_others(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a group that writes no more, no later cut would show whose state is right."""
+    async with group(monkeypatch) as it:
+        node = await it.catch_up()
+
+        ours, theirs = node._server.comparing._own, it.leader._server.comparing._own
+        index = max(ours)
+        assert index == max(theirs)
+        assert ours[index] == theirs[index]
+
+
 async def test_a_lying_holder_costs_time_and_is_named(
     autojump_clock: trio.testing.MockClock,
     monkeypatch: pytest.MonkeyPatch,
