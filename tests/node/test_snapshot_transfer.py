@@ -100,8 +100,8 @@ async def test_a_slow_link_and_fast_writers_end_in_one_snapshot(
 
 ROWS, ROW_BYTES, FILLS = 100_000, 64, 10
 MIB = 1024 * 1024
-SILENCE_MAX = 0.6
-"A million rows are copied in 0.05 s, written in 0.5 s and read in 1.8 s of a processor."
+SILENCE_MAX = 0.25
+"Of all the time that it takes: to read a million rows at once is half of it, on any machine."
 
 
 @attrs.define
@@ -145,14 +145,14 @@ def listen(endpoint: TcpEndpoint) -> Listening:
 
 @contextmanager
 def longest_silence(what: str, *of: Listening) -> Generator[list[float]]:
-    """What comes back holds, in the end, the longest silence of a leader at each of those."""
+    """What comes back holds, in the end, the longest silence of a leader at each, as a share of the whole."""
     begun, longest = time.process_time(), list[float]()
     yield longest
     ended = time.process_time()
     for it in of:
         times = [begun, *(at for at in it.heard_at if at > begun), ended]
-        longest.append(max(b - a for a, b in pairwise(times)))
-    print(f"{what}: {ended - begun:.2f} s, {max(longest):.3f} s without a heartbeat at most")
+        longest.append(max(b - a for a, b in pairwise(times)) / (ended - begun))
+    print(f"{what}: {ended - begun:.2f} s, {max(longest):.0%} of it without a heartbeat at most")
 
 
 @pytest.mark.slow
