@@ -29,12 +29,14 @@ from tests.mutants.membership_mutants import MEMBERSHIP_MUTANTS
 from tests.mutants.multicast_mutants import MULTICAST_MUTANTS
 from tests.mutants.mutants import MUTANTS, Mutant
 from tests.mutants.referral_mutants import REFERRAL_MUTANTS
+from tests.mutants.snapshot_mutants import SNAPSHOT_MUTANTS
 from tests.mutants.stall_mutants import STALL_MUTANTS
 from tests.mutants.storage_mutants import STORAGE_MUTANTS
 from tests.mutants.transfer_mutants import TRANSFER_MUTANTS
 
 ALL = (
     *MUTANTS,
+    *SNAPSHOT_MUTANTS,
     *LITERATURE_MUTANTS,
     *LEASE_MUTANTS,
     *MEMBERSHIP_MUTANTS,
