@@ -16,9 +16,10 @@ from collections.abc import Iterator
 import pytest
 
 from raftkit.messages import Write
+from raftkit.model import Index
 from raftkit.storage import FileStorage
 from raftkit.testing.simulated_disk import PowerCut, SimulatedDisk
-from raftkit.testing.storage_conformance import a_run, founding_record
+from raftkit.testing.storage_conformance import a_run, founding_record, own_snapshot
 from tests.storage.model import STEPS, Script, founded, images, open_small, state_of
 
 STORIES = [story for length in (1, 2, 3) for story in itertools.product(STEPS, repeat=length)]
@@ -26,14 +27,19 @@ MOST = {1: 48, 2: 10, 3: 3}
 "Images of one cut, by the length of the story."
 
 
+def begun(disk: SimulatedDisk) -> tuple[Script, FileStorage]:
+    """The script of a storage that is born on the empty `disk`."""
+    storage = founded(disk)
+    founding = storage.record.founding
+    assert founding is not None
+    return Script(state=state_of(storage, storage.found(founding))), storage
+
+
 def cuts(story: tuple[str, ...]) -> Iterator[tuple[int, Script, SimulatedDisk]]:
     """The story cut at each operation of its last step, in turn."""
     for cut in itertools.count():
         disk = SimulatedDisk()
-        storage = founded(disk)
-        founding = storage.record.founding
-        assert founding is not None
-        script = Script(state=state_of(storage, storage.found(founding)))
+        script, storage = begun(disk)
         for name in story[:-1]:
             script.step(name, storage)
         disk.crash_at(disk.operations + cut)
@@ -117,6 +123,28 @@ def test_founding_is_all_or_nothing_at_every_cut() -> None:
                 assert [run.last for run in open_small(image.crash()).recovered.runs] == [1]
         else:
             assert cut > 10
+            return
+
+
+def test_a_snapshot_gives_way_to_another_of_its_index_when_that_one_is_whole() -> None:
+    """The log needs what is under the name: at every cut the old one or the new one is there (F6)."""
+    first, second = b"a wrong state " * 40, b"the right state " * 40
+    for cut in itertools.count():
+        disk = SimulatedDisk()
+        script, storage = begun(disk)
+        script.step("append", storage)
+        own_snapshot(storage, 3, [first])
+        storage.perform([Write(sequence=script.sequence + 1, compact_to=Index(3))])
+        disk.crash_at(disk.operations + cut)
+        try:
+            own_snapshot(storage, 3, [second])
+        except PowerCut:
+            for n, image in enumerate(images(disk, 24, seed=cut)):
+                again = open_small(image)
+                assert b"".join(again.open_snapshot()) in (first, second), f"{cut}, {n}"
+        else:
+            assert b"".join(open_small(disk.crash()).open_snapshot()) == second
+            assert cut > 4
             return
 
 
