@@ -1,7 +1,8 @@
 """Break raftkit in each of the ways of the tables beside this and see who notices.
 
-`python -m tests.mutants [--only NAME …] [--package core] [--by paper …] [--worlds N] [--jobs N]`; exit status
-1 if a mistake was not noticed by those who should. The tree is never touched: each mistake is made in a copy.
+`python -m tests.mutants [--only NAME …] [--package core] [--by paper …] [--worlds N] [--first] [--jobs N]`;
+exit status 1 if a mistake was not noticed by those who should. The tree is never touched: each mistake is
+made in a copy.
 """
 
 from __future__ import annotations
@@ -106,13 +107,17 @@ class Verdict:
         return self.mutant.killed_by & self.found.keys() <= self.killers
 
 
-def judge(mutant: Mutant, by: Iterable[str], worlds: int) -> Verdict:
-    """Make the mistake in a copy of the package; let `by` look at it."""
+def judge(mutant: Mutant, by: Iterable[str], worlds: int, *, first: bool = False) -> Verdict:
+    """Make the mistake in a copy of the package; let `by` look at it, or only until the `first` notices."""
     begin = time.monotonic()
+    found: dict[str, str | None] = {}
     with tempfile.TemporaryDirectory(prefix="raftkit-mutant-") as name:
         copy = Path(name)
         make_copy(copy, mutant)
-        found = {layer: LAYERS[layer](mutant, copy, worlds) for layer in by}
+        for layer in by:
+            found[layer] = LAYERS[layer](mutant, copy, worlds)
+            if first and found[layer] is not None:
+                break
     return Verdict(mutant, found, time.monotonic() - begin)
 
 
@@ -175,6 +180,7 @@ def main() -> int:
         help="only those in it",
     )
     parser.add_argument("--by", nargs="+", choices=LAYERS, default=[*LAYERS], help="who looks")
+    parser.add_argument("--first", action="store_true", help="nobody looks after one who noticed")
     parser.add_argument("--worlds", type=int, default=300, help="seeds of worlds to try (300)")
     parser.add_argument("--jobs", type=int, default=2, help="mistakes at a time (2)")
     options = parser.parse_args()
@@ -192,7 +198,12 @@ def main() -> int:
     _check_sound(chosen, options.by, min(options.worlds, 20))
     unexpected = 0
     with ThreadPoolExecutor(options.jobs) as pool:
-        for verdict in pool.map(lambda it: judge(it, _by(it, options.by), options.worlds), chosen):
+
+        def judged(mutant: Mutant) -> Verdict:
+            by = _by(mutant, options.by)
+            return judge(mutant, by, options.worlds, first=options.first)
+
+        for verdict in pool.map(judged, chosen):
             _print(verdict)
             unexpected += not verdict.expected
     print(f"{len(chosen)} mistakes, {unexpected} not noticed by those who should")
