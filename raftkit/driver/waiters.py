@@ -8,9 +8,10 @@ while no sending of that number may still take effect.
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from heapq import heappop, heappush
+from itertools import count
 
 import attrs
 import outcome
@@ -35,8 +36,6 @@ class Call:
     "Header and body."
     kind: Kind = Kind.COMMAND
     "COMMAND, SESSION, VOID or VERSION."
-    deadline: float = math.inf
-    "In trio's time; then the waiting task is told what may be said."
     ledger: Session | None = None
     "Where the number is closed, if this process knows."
     once: bool = False
@@ -80,10 +79,11 @@ class Waiters:
         init=False, factory=dict[tuple[int, int], Call]
     )
     "The newest call of each (session, number); older ones are its twins."
-    _by_timeout: dict[float, deque[Call]] = attrs.field(
-        init=False, factory=dict[float, "deque[Call]"]
+    _due: list[tuple[float, int, float, Call]] = attrs.field(
+        init=False, factory=list[tuple[float, int, float, "Call"]]
     )
-    "Calls of equal timeout end in the order in which they began: no timer for each."
+    "A heap of deadlines, told apart by a number, with the timeout that each came of: no timer for each."
+    _numbers: Iterator[int] = attrs.field(init=False, factory=count)
     dropped: int = attrs.field(init=False, default=0)
     "Calls forgotten so far, which may still stand in a queue."
 
@@ -101,16 +101,23 @@ class Waiters:
         call.twin = self._open.get(key)
         self._open[key] = call
         if timeout != math.inf:
-            call.deadline = trio.current_time() + timeout
-            self._by_timeout.setdefault(timeout, deque()).append(call)
+            ends = trio.current_time() + timeout
+            heappush(self._due, (ends, next(self._numbers), timeout, call))
 
     async def wait(self, call: Call) -> bytes:
         """The encoded reply, when this node has applied the entry. Raises what `fail` was given.
 
         Cancellation leaves the call behind: one that was never sent is gone at once.
         """
-        (result,) = await self.wait_all([call])
-        return result.unwrap()
+        call.wake = partial(trio.lowlevel.reschedule, trio.lowlevel.current_task())
+
+        def abort(_: object) -> trio.lowlevel.Abort:
+            call.wake = None
+            self._leave(call)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        reply: bytes = await trio.lowlevel.wait_task_rescheduled(abort)
+        return reply
 
     async def wait_all(self, calls: Sequence[Call]) -> list[outcome.Outcome[bytes]]:
         """What `wait` returns or raises for each of `calls`, at least one, when the last is over."""
@@ -177,19 +184,16 @@ class Waiters:
 
     def deadline(self) -> float:
         """When `expire` should be called, in trio's time."""
-        return min((calls[0].deadline for calls in self._by_timeout.values()), default=math.inf)
+        while self._due and self._due[0][-1].wake is None:
+            heappop(self._due)
+        return self._due[0][0] if self._due else math.inf
 
     def expire(self, now: float) -> None:
         """End calls whose deadline has come."""
-        for timeout in list(self._by_timeout):
-            calls = self._by_timeout[timeout]
-            while calls and (calls[0].wake is None or calls[0].deadline <= now):
-                call = calls.popleft()
-                if call.wake is not None:
-                    error = NoQuorum(f"no leader could be asked within {timeout:g} s")
-                    self.fail(call, error, f"no answer within {timeout:g} s")
-            if not calls:
-                del self._by_timeout[timeout]
+        while self.deadline() <= now:
+            _, _, timeout, call = heappop(self._due)
+            error = NoQuorum(f"no leader could be asked within {timeout:g} s")
+            self.fail(call, error, f"no answer within {timeout:g} s")
 
     def fail_all(self, error: DidNotHappen, why: str) -> None:
         """End every call: this node will not see their entries applied."""
@@ -197,7 +201,7 @@ class Waiters:
             self.fail(call, error, why)
             call.over = True
         self._open.clear()
-        self._by_timeout.clear()
+        self._due.clear()
 
     def take_lost(self, applied: Index, term: Term) -> list[Call]:
         """Calls whose entry can't be committed any more, now that the one at `applied` is of `term`.
