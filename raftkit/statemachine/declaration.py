@@ -231,7 +231,7 @@ class Method(Generic[P, R]):
 class CommandMethod(Method[P, R]):
     """Changes the state; see `command`."""
 
-    call = Command[Any, Any]
+    call = Command  # bare: an alias would try to write itself into each value
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class CommandMethod(Method[P, R]):
 class QueryMethod(Method[P, R]):
     """Looks at the state; see `query`."""
 
-    call = Query[Any, Any]
+    call = Query
 
     @overload
     def __get__(self, machine: None, owner: type[M]) -> Callable[P, Query[M, R]]: ...
