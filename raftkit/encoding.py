@@ -8,6 +8,7 @@ bytes.
 from __future__ import annotations
 
 import io
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, NoReturn, cast
 
@@ -46,6 +47,9 @@ def _refuse(*_: object) -> NoReturn:
 _TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 _SEMANTIC_DECODERS: dict[int, Callable[..., NoReturn]] = dict.fromkeys(_TAGS, _refuse)
 
+_spare: defaultdict[int, list[cbor2.CBORDecoder]] = defaultdict(list)
+"Decoders that nobody uses, by their depth: to make one costs as much as to decode a command with it."
+
 
 def dumps(value: object) -> bytes:
     """`value` (lists, dicts, bytes, str, ints of 64 bits, floats, bool, None) as CBOR."""
@@ -61,21 +65,31 @@ def loads(data: bytes | memoryview, *, depth_max: int = DEPTH_MAX) -> object:
     (RFC 8949)
     """
     stream = io.BytesIO(data)
-    decoder = cbor2.CBORDecoder(
-        stream,
-        max_depth=depth_max,
-        allow_indefinite=False,
-        allow_duplicate_keys=False,
-        tag_hook=_refuse,
-        semantic_decoders=_SEMANTIC_DECODERS,
-    )
+    spare = _spare[depth_max]
+    try:
+        decoder = spare.pop()
+    except IndexError:
+        decoder = _decoder(depth_max)
+    decoder.fp = stream
     try:
         value: object = decoder.decode()
     except (cbor2.CBORDecodeError, ValueError, EOFError, TypeError, RecursionError) as error:
         raise MalformedError(f"not plain CBOR: {error}") from error
     if stream.tell() != len(data):
         raise MalformedError(f"{len(data) - stream.tell()} bytes too many")
+    spare.append(decoder)
     return value
+
+
+def _decoder(depth_max: int) -> cbor2.CBORDecoder:
+    return cbor2.CBORDecoder(
+        io.BytesIO(),
+        max_depth=depth_max,
+        allow_indefinite=False,
+        allow_duplicate_keys=False,
+        tag_hook=_refuse,
+        semantic_decoders=_SEMANTIC_DECODERS,
+    )
 
 
 # ── what a position must hold: exact types, since in Python True is 1, and bounds ────────────────
