@@ -28,6 +28,7 @@ __all__ = [
     "ForwardRefused",
     "FoundingRecord",
     "Frame",
+    "Goodbye",
     "Hello",
     "LeadershipMoved",
     "Membership",
@@ -304,8 +305,16 @@ class ReferralFailed:
     "Who leads, as far as known."
 
 
+@attrs.frozen(kw_only=True)
+class Goodbye:
+    """I close this connection, and the transport reports to you why. May be of any scope, like a Hello."""
+
+    why: str
+    "In words: up to `WHY_MAX` printable characters."
+
+
 WHY_MAX = 4096
-"Characters with which a ReferralFailed says why."
+"Characters with which a ReferralFailed or a Goodbye says why."
 
 Referral = ChangeReferral | TransferReferral
 ReferralAnswer = ChangeMade | LeadershipMoved | ReferralFailed
@@ -317,6 +326,7 @@ DriverMessage = (
     | ForwardRefused
     | Membership
     | Presence
+    | Goodbye
     | StateDigests
     | SnapshotWanted
     | SnapshotPart
@@ -330,7 +340,7 @@ class Frame:
     """One thing on a connection: whose world it belongs to, who sent it, and what it says."""
 
     scope: Scope
-    "Checked before the body is decoded; a Hello may be of any scope."
+    "Checked before the body is decoded; a Hello or a Goodbye may be of any scope."
     sender: Identity
     "Who sent it."
     body: Message | DriverMessage

@@ -55,6 +55,7 @@ from raftkit.driver_messages import (
     ForwardAccepted,
     ForwardRefused,
     FoundingRecord,
+    Goodbye,
     Hello,
     Membership,
     Presence,
@@ -592,7 +593,7 @@ class Server:
                     self._loop.put(proposal)
             case StateDigests() | SnapshotWanted() | SnapshotPart():
                 self.comparing.on_message(sender, body)
-            case Hello() | Membership():
+            case Hello() | Goodbye() | Membership():
                 pass  # the links' own
             case Presence():
                 self.presences.on_presence(sender, body)
@@ -627,7 +628,6 @@ class Server:
             loop.on_persisted(sequence)
 
     async def _watch_clusters(self) -> None:
-        """Raise WrongCluster when that shows."""
         while True:
             self._peers_changed = trio.Event()
             self.links.check_cluster()

@@ -28,6 +28,7 @@ from raftkit.driver_messages import (
     ForwardRefused,
     FoundingRecord,
     Frame,
+    Goodbye,
     Hello,
     LeadershipMoved,
     Presence,
@@ -467,6 +468,7 @@ def driver_messages() -> st.SearchStrategy[DriverMessage]:
             leader=st.none() | _names(),
         ),
         _presences(),
+        st.builds(Goodbye, why=_texts(80)),
         _digests(),
         st.builds(
             SnapshotWanted,

@@ -23,6 +23,7 @@ from raftkit.driver_messages import (
     DriverMessage,
     Forward,
     ForwardRefused,
+    Goodbye,
     Hello,
     LeadershipMoved,
     Membership,
@@ -51,7 +52,7 @@ from raftkit.wire.digests import (
     decode_wanted,
     encode_digest_message,
 )
-from raftkit.wire.hello import decode_hello, encode_hello
+from raftkit.wire.hello import decode_goodbye, decode_hello, encode_goodbye, encode_hello
 from raftkit.wire.limits import Limits, control_part
 from raftkit.wire.packed import (
     checked_index,
@@ -131,6 +132,8 @@ def encode_message(
             return _TAGGED.pack(FORMAT, Tag.PRESENCE) + encode_presence(message)
         case Hello():
             return _TAGGED.pack(FORMAT, Tag.HELLO) + encode_hello(message)
+        case Goodbye():
+            return _TAGGED.pack(FORMAT, Tag.GOODBYE) + encode_goodbye(message)
         case (
             ChangeReferral()
             | TransferReferral()
@@ -336,6 +339,10 @@ def _hello(data: _Octets, limits: Limits, newer: bool) -> Hello:
     return decode_hello(control_part(data, limits), newer=newer)
 
 
+def _goodbye(data: _Octets, limits: Limits, newer: bool) -> Goodbye:
+    return decode_goodbye(control_part(data, limits), newer=newer)
+
+
 def _membership(data: _Octets, limits: Limits, newer: bool) -> Membership:
     index, size = _unpack_header(_MEMBERSHIP, data)
     blob, at = _cut(data, _MEMBERSHIP.size, size)
@@ -362,6 +369,7 @@ _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMess
     Tag.LEADERSHIP_MOVED: decode_leadership_moved,
     Tag.REFERRAL_FAILED: decode_referral_failed,
     Tag.PRESENCE: decode_presence,
+    Tag.GOODBYE: _goodbye,
 }
 
 

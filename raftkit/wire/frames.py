@@ -86,7 +86,7 @@ class FrameDecoder:
     """
 
     scope: Scope
-    "What every frame but a hello must be of. Set anew when an unborn node is founded or admitted."
+    "What all frames but hellos and goodbyes must be of. Set anew when an unborn node is founded or admitted."
     limits: Limits = attrs.field(factory=Limits)
     "Bounds on what is accepted."
     sender_format: int = FORMAT
@@ -157,7 +157,7 @@ class FrameDecoder:
         start = _HEADER.size + size
         body = memoryview(content)[start:]
         scope = Scope(cluster=cluster, epoch=Epoch(number=number, nonce=nonce), group=group)
-        if scope != self.scope and bytes(body[1:2]) != _HELLO:
+        if scope != self.scope and bytes(body[1:2]) not in _OF_ANY_SCOPE:
             raise RemoteProtocolError(f"a frame of {_other(scope, self.scope)}")
         return Frame(
             scope=scope,
@@ -166,7 +166,8 @@ class FrameDecoder:
         )
 
 
-_HELLO: Final = bytes([Tag.HELLO])
+_OF_ANY_SCOPE: Final = (bytes([Tag.HELLO]), bytes([Tag.GOODBYE]))
+"Who is of no scope yet, or of another, is to read them."
 
 
 def _name(data: bytes) -> str:

@@ -1,19 +1,26 @@
-"""What nodes say of themselves when they meet ⇄ bytes: the hello and the founding record.
+"""What nodes say when they meet ⇄ bytes: the hello, the founding record, and the goodbye of who is not met.
 
-Both are rare, so they are plain positional CBOR. The founding record has the same form in the
+All are rare, so they are plain positional CBOR. The founding record has the same form in the
 identity file. Every function raises `MalformedError` for bytes that its counterpart does not write.
 """
 
 from __future__ import annotations
 
 from raftkit import encoding
-from raftkit.driver_messages import FoundingRecord, Hello, Remembered, Scope
+from raftkit.driver_messages import WHY_MAX, FoundingRecord, Goodbye, Hello, Remembered, Scope
 from raftkit.encoding import U63_MAX, MalformedError, array, octets, printable, unsigned
 from raftkit.membership import ADDRESS_MAX, MEMBERS_MAX, Configuration, Epoch, node_id
 from raftkit.model import Index, Kind, NodeId, Run, Term
 from raftkit.wire.runs import decode_run, encode_run
 
-__all__ = ["decode_founding", "decode_hello", "encode_founding", "encode_hello"]
+__all__ = [
+    "decode_founding",
+    "decode_goodbye",
+    "decode_hello",
+    "encode_founding",
+    "encode_goodbye",
+    "encode_hello",
+]
 
 U32_MAX = (1 << 32) - 1
 _POSITIONS = 11
@@ -70,6 +77,18 @@ def decode_hello(data: bytes | memoryview, *, newer: bool = False) -> Hello:
         fingerprint=octets(fingerprint, 32),
         python=(unsigned(major), unsigned(minor)),
     )
+
+
+def encode_goodbye(goodbye: Goodbye) -> bytes:
+    """`[why]`."""
+    return encoding.dumps([goodbye.why])
+
+
+def decode_goodbye(data: bytes | memoryview, *, newer: bool = False) -> Goodbye:
+    """The goodbye in `data`, which the caller has bounded. `newer`: further positions are ignored."""
+    positions = array(encoding.loads(data))
+    (why,) = array(positions[:1] if newer else positions, 1)
+    return Goodbye(why=printable(why, length_max=WHY_MAX))
 
 
 def encode_founding(record: FoundingRecord) -> bytes:

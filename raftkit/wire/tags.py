@@ -43,3 +43,4 @@ class Tag(IntEnum):
     REFERRAL_FAILED = 44
     VERY_SNAPSHOT_WANTED = 45
     PRESENCE = 46
+    GOODBYE = 47

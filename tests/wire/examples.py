@@ -19,6 +19,7 @@ from raftkit.driver_messages import (
     ForwardRefused,
     FoundingRecord,
     Frame,
+    Goodbye,
     Hello,
     LeadershipMoved,
     Membership,
@@ -179,6 +180,7 @@ MESSAGES: dict[str, Message | DriverMessage] = {
         missing=("b", "d"),
     ),
     "hello": HELLO,
+    "goodbye": Goodbye(why="another node named ä is alive"),
     "forward": Forward(
         request=0x0001000000000003,
         payloads=(b"register", b"command"),

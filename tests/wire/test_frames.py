@@ -22,7 +22,7 @@ from raftkit.wire import (
     encode_frame,
     encode_run,
 )
-from tests.wire.examples import COMMANDS, EPOCH, FRAME, HELLO, MESSAGES, SCOPE, SENDER
+from tests.wire.examples import COMMANDS, EPOCH, FRAME, MESSAGES, SCOPE, SENDER
 
 FRAMES = [attrs.evolve(FRAME, body=body) for body in MESSAGES.values()]
 LIMITS = Limits()
@@ -211,12 +211,13 @@ def test_scope_comes_before_the_message() -> None:
     assert _refused(spoiled).startswith("a frame of cluster")
 
 
-def test_hello_of_any_scope_is_read() -> None:
-    hello = attrs.evolve(FRAME, scope=UNBORN, body=HELLO)
+@pytest.mark.parametrize("name", ["hello", "goodbye"])
+def test_hello_and_goodbye_of_any_scope_are_read(name: str) -> None:
+    foreign = attrs.evolve(FRAME, scope=UNBORN, body=MESSAGES[name])
     decoder = FrameDecoder(scope=SCOPE)
-    decoder.receive_data(encode_frame(hello))
+    decoder.receive_data(encode_frame(foreign))
 
-    assert decoder.next_frame() == hello
+    assert decoder.next_frame() == foreign
 
 
 def test_scope_may_change_between_two_frames() -> None:

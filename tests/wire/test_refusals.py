@@ -46,6 +46,7 @@ LIMITS = Limits(
 OVER = U63_MAX + 1
 IN_CBOR = (
     Tag.HELLO,
+    Tag.GOODBYE,
     Tag.PRESENCE,
     Tag.FORWARD_REFUSED,
     Tag.CHANGE_REFERRAL,
@@ -537,6 +538,22 @@ def test_hello_on_the_bounds_is_read() -> None:
         _hello(remembered=[0, 0, 0, 0], founding=_founding(group=0xFFFFFFFF)),
     ):
         assert encode_message(_decode(data)) == data
+
+
+@pytest.mark.parametrize(
+    "data, why",
+    [
+        (_cbor(Tag.GOODBYE), "0 positions where 1 belong"),
+        (_cbor(Tag.GOODBYE, "so", "long"), "2 positions where 1 belong"),
+        (_cbor(Tag.GOODBYE, 7), "not a printable text of up to 4096"),
+        (_cbor(Tag.GOODBYE, "a\nb"), "not a printable text"),
+        (bytes([FORMAT, Tag.GOODBYE]) + bytes(2000), "2002 bytes, at most 2000 are allowed"),
+    ],
+    ids=reason_of,
+)
+def test_malformed_goodbye_is_refused(data: bytes, why: str) -> None:
+    with pytest.raises(RemoteProtocolError, match=why):
+        _decode(data)
 
 
 # ── presence ─────────────────────────────────────────────────────────────────────────────────────
