@@ -24,6 +24,7 @@ from raftkit.driver import (
     DiskRecovered,
     DiskStalled,
     MachineDiffers,
+    NameTaken,
     NodeEvent,
     RecordingStopped,
     SlowCommand,
@@ -180,6 +181,7 @@ def _say(lines: Lines, name: str, event: NodeEvent) -> None:
             | SlowCommand()
             | RecordingStopped()
             | MachineDiffers()
+            | NameTaken()
             | StateDiverged()
             | StateHealed()
             | DiskStalled()

@@ -15,9 +15,9 @@ applied its entry at this very node and `waiters` finds who waits for that numbe
 What a reader may ask for is in `consistency`. `reading` asks the core for an index, and `freshness` keeps
 what its answers say of the age of this node's copy.
 
-`links` is this node's side of the transport: `greeting` decides who is heard, `founding` how a node is
-born. `server` holds it all together and is the only one that knows every part; `serving` gives a server
-a scope, and `guarding` one meaningful error.
+`links` is this node's side of the transport: `greeting` decides who is heard, `namesakes` which of two nodes
+of one name, `founding` how a node is born. `server` holds it all together and is the only one that knows
+every part; `serving` gives a server a scope, and `guarding` one meaningful error.
 
 Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
 to write, and `watchdog` names the commands that take too long; `stalling` looks at the disk, and tells the
@@ -41,6 +41,7 @@ from raftkit.driver.events import (
     DiskStalled,
     EventStream,
     MachineDiffers,
+    NameTaken,
     NodeEvent,
     RecordingStopped,
     SlowCommand,
@@ -73,6 +74,7 @@ __all__ = [
     "MachineDiffers",
     "MemberLinks",
     "MemberStatus",
+    "NameTaken",
     "NodeEvent",
     "Orders",
     "Plan",

@@ -2,7 +2,8 @@
 
 Laws: a refusal is definite, and one line that says what to do. A newcomer without an incarnation is the
 unborn node of that name which says hello at that address: only it can be admitted, whoever had the name
-before. When the leadership, or the time, ends over a change that is in the log, its outcome is unknown.
+before; but the name of a member that lives is its own. When the leadership, or the time, ends over a change
+that is in the log, its outcome is unknown.
 """
 
 from __future__ import annotations
@@ -127,12 +128,26 @@ class Changing:
         await trio.lowlevel.checkpoint()
         self._leading()
         newcomers = [it for it in changes if isinstance(it, AddLearner)]
+        self._refuse_namesakes(newcomers)
         away = {it.id: it.address for it in newcomers if self._lacks(it)}
         with self.links().invited(away):
             while any(map(self._lacks, newcomers)):
                 await self._news.park()
                 self._leading()
         return tuple(self._completed(it) for it in changes)
+
+    def _refuse_namesakes(self, newcomers: Sequence[AddLearner]) -> None:
+        """Raise ChangeRefused if one is to have the name of a member that lives."""
+        links, raft = self.links(), self.raft()
+        for it in newcomers:
+            peer = links.greeting.find(it.id)
+            if peer is None or raft is None or not _knows(raft, peer):
+                continue
+            same = peer.identity == it.identity
+            same |= not it.incarnation and it.address == peer.address
+            why = "" if same else links.namesakes.objection(it.identity)
+            if why:
+                raise ChangeRefused(why)
 
     def _lacks(self, change: AddLearner) -> str:
         """In words, why it isn't known yet which node that is; empty when it is."""
@@ -143,7 +158,7 @@ class Changing:
             why = "was not met" if peer is None else peer.why
             return f"{why}: start it there, with join=True, or on an empty directory"
         raft = self.raft()
-        known = raft is not None and peer.identity is not None and _knows(raft, peer)
+        known = raft is not None and _knows(raft, peer)
         if peer.scope != UNBORN and not known:
             return "belongs to a group already, with that directory: delete it, and start the node again"
         if peer.hello.address != change.address:
@@ -172,8 +187,7 @@ class Changing:
 
 
 def _knows(raft: Raft, peer: Peer) -> bool:
-    assert peer.identity is not None
-    return raft.configuration.knows(peer.identity)
+    return peer.identity is not None and raft.configuration.knows(peer.identity)
 
 
 def checked_changes(changes: Sequence[object]) -> tuple[Change, ...]:

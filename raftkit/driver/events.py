@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from raftkit.messages import Event, SnapshotTaken
-from raftkit.model import Index, NodeId
+from raftkit.model import Identity, Index, NodeId
 
 __all__ = [
     "QUEUE_MAX",
@@ -21,6 +21,7 @@ __all__ = [
     "EventStream",
     "Events",
     "MachineDiffers",
+    "NameTaken",
     "NodeEvent",
     "RecordingStopped",
     "SlowCommand",
@@ -66,6 +67,16 @@ class MachineDiffers:
     "Which."
     why: str
     "What differs, and what to do, in words that follow its name."
+
+
+@attrs.frozen(kw_only=True)
+class NameTaken:
+    """A node was refused, for another one of its name is alive: give it a name of its own."""
+
+    newcomer: Identity
+    "Who was refused: the name, and the incarnation of its directory."
+    address: str
+    "Where the one that keeps the name is reached."
 
 
 @attrs.frozen(kw_only=True)
@@ -125,6 +136,7 @@ NodeEvent = (
     | DiskRecovered
     | DiskStalled
     | MachineDiffers
+    | NameTaken
     | RecordingStopped
     | SlowCommand
     | SnapshotFailed

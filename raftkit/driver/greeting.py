@@ -66,6 +66,8 @@ class Peer:
     "The index of a configuration that names it, which it showed on this link."
     greeted_at: float = -1e9
     "When our last hello went out to it, in trio's time."
+    heard_at: float = -1e9
+    "When it last said anything on this link, in trio's time."
     complained_at: float = -1e9
     "When the log was last told that it is refused, in trio's time."
 
@@ -154,10 +156,17 @@ class Greeting:
         peer = self.find(id)
         return peer is not None and not peer.why
 
-    def hears(self, sender: Identity) -> bool:
-        """Whether `sender` is heard, and is the very one that said hello."""
+    def hear(self, sender: Identity) -> bool:
+        """Note that `sender` says something. Whether it is heard, and is the very one that said hello."""
         peer = self.find(sender.id)
-        return peer is not None and not peer.why and peer.identity == sender
+        if peer is None or peer.why or peer.identity != sender:
+            return False
+        peer.heard_at = trio.current_time()
+        return True
+
+    def ask(self, peer: Peer) -> None:
+        """Have `peer` say something, for a hello is answered."""
+        self._greet(peer)
 
     def foreign_cluster(self) -> str | None:
         """In words, which members are of one other cluster, when these are most of all members."""
@@ -205,6 +214,7 @@ class Greeting:
         if news and peer.identity is not None:
             return False  # two nodes of one name: the first on this link is heard
         peer.hello, peer.identity, peer.scope = hello, frame.sender, frame.scope
+        peer.heard_at = trio.current_time()
         if peer.id in self.guests:
             peer.address = hello.address
         tell = news and (self._knows_more(frame.sender, hello) or frame.scope != self._scope)

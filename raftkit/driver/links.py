@@ -15,8 +15,10 @@ from typing import Any
 
 import attrs
 
+from raftkit.driver.events import NameTaken
 from raftkit.driver.founding import Founding
 from raftkit.driver.greeting import Greeting
+from raftkit.driver.namesakes import Namesakes
 from raftkit.driver.planning import Plan
 from raftkit.driver.replica import Replica
 from raftkit.driver_messages import (
@@ -58,10 +60,13 @@ class Links:
     "Somebody expected said hello."
     on_change: Callable[[], None]
     "What is known of a peer changed."
+    publish: Callable[[NameTaken], None]
     on_lost: Callable[[NodeId, bool], None]
     "What was on its way to a peer may be lost; True: and there is no link to it now."
     greeting: Greeting = attrs.field(init=False)
     "What is known of the peers."
+    namesakes: Namesakes = attrs.field(init=False)
+    "Who may not have the name that it gives."
     endpoint: LossyEndpoint | None = attrs.field(init=False, default=None)
     "The transport's; None before it is open."
     _born: FoundingRecord | None = attrs.field(init=False, default=None)
@@ -88,6 +93,9 @@ class Links:
             on_change=self.on_change,
         )
         self.greeting.recall(self.record.remembered)
+        self.namesakes = Namesakes(
+            id=self.record.identity.id, greeting=self.greeting, publish=self.publish
+        )
 
     # ── out ──────────────────────────────────────────────────────────────────────────────────────
 
@@ -206,8 +214,17 @@ class Links:
                 self._tell_members(frame)
         elif isinstance(frame.body, Membership):
             self._on_membership(frame.sender, frame.body)
-        elif self.greeting.hears(frame.sender):
+        elif self.greeting.hear(frame.sender):
             self.on_message(frame.sender, frame.body)
+
+    def objection(self, newcomer: Identity) -> str:
+        """See `Sink`. The very member that the configuration names is never kept out."""
+        if self._configuration is not None and self._configuration.knows(newcomer):
+            return ""
+        why = self.namesakes.objection(newcomer)
+        if why:
+            self.namesakes.tell(newcomer)
+        return why
 
     def _tell_members(self, hello: Frame) -> None:
         """One of our cluster may have missed changes: whom we have as members, it may not know yet."""

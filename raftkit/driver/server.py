@@ -181,6 +181,7 @@ class Server:
             on_message=self._on_message,
             on_hello=self._on_hello,
             on_change=self._on_change,
+            publish=self.events.publish,
             on_lost=self._on_lost,
         )
         self.remembering = Remembering(
@@ -500,9 +501,8 @@ class Server:
     # ── what the loop asks of us ─────────────────────────────────────────────────────────────────
 
     def _collect(self, now: float) -> list[Input]:
-        assert self._loop is not None
         self.waiters.expire(now)
-        raft = self._loop.raft
+        raft = self._living.raft
         return [
             *self.reading.collect(raft, now),
             *self.forwarding.collect(raft, now),
@@ -511,8 +511,7 @@ class Server:
         ]
 
     def _deadline(self) -> float:
-        assert self._loop is not None
-        now, raft = trio.current_time(), self._loop.raft
+        now, raft = trio.current_time(), self._living.raft
         if self.forwarding.is_ready(raft, now) or self.reading.is_ready(raft, now):
             return now
         return min(
@@ -628,6 +627,7 @@ class Server:
             loop.on_persisted(sequence)
 
     async def _watch_clusters(self) -> None:
+        """Raise WrongCluster when that shows."""
         while True:
             self._peers_changed = trio.Event()
             self.links.check_cluster()

@@ -91,6 +91,8 @@ class Station:
     '"linked", or why a peer is unreachable, and the peer; in order.'
     frames: list[Frame] = attrs.field(init=False, factory=list[Frame])
     "What arrived, hellos included, in order."
+    keeps_out: dict[Identity, str] = attrs.field(init=False, factory=dict[Identity, str])
+    "Who is to replace nobody, and why."
     links: set[NodeId] = attrs.field(init=False, factory=set[NodeId])
     "Peers that said hello on a link that stands."
 
@@ -120,6 +122,10 @@ class Station:
         assert why
         self.news.append((why, peer))
         self.links.discard(peer)
+
+    def objection(self, newcomer: Identity) -> str:
+        """See `Sink`."""
+        return self.keeps_out.get(newcomer, "")
 
     def say(self, number: int, *targets: NodeId) -> None:
         """Send a heartbeat with that number."""
@@ -247,6 +253,25 @@ class TransportConformance:
                 pass
         async with b.open(self.transport):
             pass
+
+    async def test_another_node_of_a_linked_name_is_kept_out(self) -> None:
+        """As long as the sink objects: the link stands, and nothing that the other says is heard."""
+        async with self._stations("ab") as (a, b):
+            _join(a, b)
+            await a.wait(linked="b")
+            await b.wait(linked="a")
+            before = len(a.news)
+            (place,) = self.addresses(1)
+            namesake = Station(identity=Identity(id="b", incarnation=2), address=place)
+            a.keeps_out[namesake.identity] = "b is alive"
+            async with namesake.open(self.transport):
+                namesake.endpoint.connect({"a": a.address})
+                await trio.sleep(0.1)
+                namesake.say(66, "a")
+                b.say(1, "a")
+                await a.wait_heard("b", 1)
+            assert a.news[before:] == []
+            assert all(it.sender == b.identity for it in a.frames)
 
     # ── frames ───────────────────────────────────────────────────────────────────────────────────
 

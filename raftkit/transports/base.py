@@ -32,6 +32,13 @@ class Sink(Protocol):
         """The link to `peer` closed, or was refused. `why` is for people."""
         ...
 
+    def objection(self, newcomer: Identity) -> str:
+        """Why a link to `newcomer` must not replace the one that stands to another node of its name.
+
+        Empty: it may. Asked before each such replacement; the words are for `newcomer`, which is refused.
+        """
+        ...
+
 
 class LossyEndpoint(Protocol):
     """One node's end of its links.

@@ -112,7 +112,9 @@ class MemoryNetwork:
         """Connect the two if either wants it and nothing stands between them."""
         a, b = one.identity.id, other.identity.id
         wanted = one.wants(other) or other.wants(one)
-        if not wanted or b in one.links or {(a, b), (b, a)} & self._cut:
+        if not wanted or {(a, b), (b, a)} & self._cut:
+            return
+        if not (one.has_room_for(other) and other.has_room_for(one)):
             return
         link = Link((one, other))
         one.links[b] = other.links[a] = link
@@ -217,6 +219,25 @@ class MemoryEndpoint:
     def wants(self, other: MemoryEndpoint) -> bool:
         """Whether this end was told to connect to `other`."""
         return self._peers.get(other.identity.id) == other.address
+
+    def has_room_for(self, other: MemoryEndpoint) -> bool:
+        """Whether there is no link to `other`'s name now. One to another node of that name may give way."""
+        link = self.links.get(other.identity.id)
+        if link is None or link.other(self) is other:
+            return link is None
+        same = link.other(self).identity == other.identity
+        why = "" if same else self.sink.objection(other.identity)
+        if why:
+            other.refused(self.identity.id, why)
+        else:
+            link.close("replaced by a newer connection")
+        return not why
+
+    def refused(self, peer: NodeId, why: str) -> None:
+        """`peer` wants no link to this endpoint."""
+        self._refused.add(peer)
+        self.sink.unreachable(peer, why)
+        self.retry_soon()
 
     def send(self, targets: Sequence[NodeId], body: Message | DriverMessage) -> None:
         """See `LossyEndpoint`."""

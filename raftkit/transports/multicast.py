@@ -125,6 +125,7 @@ class MulticastTransport:
                 start=secrets.randbits(64),
                 rng=random.SystemRandom(),
                 settings=settings,
+                objection=sink.objection,
             )
             endpoint = MulticastEndpoint(
                 identity=identity,

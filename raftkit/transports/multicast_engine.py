@@ -14,7 +14,7 @@ the seal, then the link, then that it is new, and only then what it says.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, assert_never
 
 import attrs
@@ -122,6 +122,8 @@ class Engine:
     rng: random.Random
     "For all chance. What it draws must be as hard to guess."
     settings: EngineSettings = EngineSettings()
+    objection: Callable[[Identity], str] = lambda _: ""
+    "See `Sink.objection`."
     counts: Counts = attrs.field(init=False)
     "What was done so far."
     out_counts: OutCounts = attrs.field(init=False, factory=OutCounts)
@@ -423,8 +425,18 @@ class Engine:
             if proven is not None and not self._has_room(proven.identity.id):
                 self.counts.ignored[Ignored.CROWDED] += 1
                 self._handshakes.deny(datagram.start, body.ends, source)
+            elif proven is not None and (why := self._objection(proven.identity)):
+                self.counts.ignored[Ignored.NAMESAKE] += 1
+                self._handshakes.deny(datagram.start, body.ends, source, why)
             else:
                 self._establish(proven, now)
+
+    def _objection(self, newcomer: Identity) -> str:
+        """Why it must not replace the other node of its name to which a link stands."""
+        standing = self.links.get(newcomer.id)
+        if standing is None or standing.proven.identity == newcomer:
+            return ""
+        return self.objection(newcomer)
 
     def _establish(self, proven: Proven | None, now: float) -> None:
         """A link stands, instead of one to an earlier life if there is one."""

@@ -229,10 +229,10 @@ class Handshakes:
         else:
             self.deny(start, ends, source)
 
-    def deny(self, start: int, ends: Ends, source: Address) -> None:
+    def deny(self, start: int, ends: Ends, source: Address, why: str = "no such link") -> None:
         """Tell somebody that the link that it uses does not stand here, so that it begins anew."""
         ends = Ends(to=start, mine=ends.yours, yours=ends.mine)
-        self.outlet.say(source, Bye(ends=ends, why="no such link"))
+        self.outlet.say(source, Bye(ends=ends, why=why))
 
     def _accept(self, start: int, offer: _Offer) -> None:
         ends = Ends(to=start, mine=offer.mine[0].number, yours=offer.theirs)

@@ -134,6 +134,7 @@ class Ignored(Enum):
     UNPROVEN = "a handshake that answers nothing of ours"
     IMPOSTOR = "of somebody who is not who it should be"
     CROWDED = "for want of room for one more"
+    NAMESAKE = "of the name of a node that lives"
 
 
 @attrs.define(eq=False)

@@ -2,7 +2,8 @@
 
 Laws: a connection is nobody's until a hello named its sender, within `HELLO_SECONDS`; after that only
 this sender is heard on it. There is one link to a peer: the newest, but for two that dial each other at
-once, where the connection that the smaller name dialled stays. Refused and closed connections are told
+once, where the connection that the smaller name dialled stays, and for another node of the same name, which
+has to wait until the sink has no objection. Refused and closed connections are told
 to the sink at once, each change once, always from a task of the endpoint and never out of `send`.
 """
 
@@ -19,7 +20,7 @@ from typing import Final
 import attrs
 import trio
 
-from raftkit.driver_messages import UNBORN, DriverMessage, Frame, Hello, Scope
+from raftkit.driver_messages import UNBORN, DriverMessage, Frame, Goodbye, Hello, Scope
 from raftkit.errors import ConfigError
 from raftkit.membership import MEMBERS_MAX
 from raftkit.messages import Message
@@ -258,8 +259,13 @@ class TcpEndpoint:
 
     def _admit(self, link: TcpLink, peer: NodeId) -> None:
         """An accepted connection turns out to be of `peer`: it becomes the link, or is refused."""
-        standing = self.links.get(peer)
-        if standing is not None and self._prevails(standing, link):
+        standing, why = self.links.get(peer), ""
+        if standing is not None and standing.identity not in (None, link.identity):
+            assert link.identity is not None  # it has said hello
+            why = self.sink.objection(link.identity)
+        if why:
+            self._dismiss(link, why)
+        elif standing is not None and self._prevails(standing, link):
             link.refuse(Refusal.TWICE, "both sides dialled, and the other connection stays")
         elif standing is None and peer not in self._wanted and len(self.links) >= LINKS_MAX:
             link.refuse(Refusal.CROWDED, "there are too many links")
@@ -268,6 +274,12 @@ class TcpEndpoint:
                 standing.close("replaced by a newer connection")
             del self._pending[link]
             self._link(link, peer)
+
+    def _dismiss(self, link: TcpLink, why: str) -> None:
+        """Refuse a connection, and tell its sender why."""
+        goodbye = Frame(scope=self._scope, sender=self.identity, body=Goodbye(why=why))
+        link.send(lane_of(goodbye.body), encode_frame(goodbye, limits=_LIMITS))
+        link.refuse(Refusal.NAMESAKE, why)
 
     def _prevails(self, standing: TcpLink, new: TcpLink) -> bool:
         """Whether our own connection stays: both sides dialled at once, and ours is the smaller name.
@@ -306,7 +318,11 @@ class TcpEndpoint:
         if link.peer is not None and self.links.get(link.peer) is link:
             del self.links[link.peer]
             self.sink.unreachable(link.peer, link.why)
-        if link.refusal not in (None, Refusal.TWICE):
+        if link.refusal not in (
+            None,
+            Refusal.TWICE,
+            Refusal.NAMESAKE,
+        ):  # the sink tells of the last
             self._complain(
                 f"closed the connection with {link.peer or 'somebody'} at {place}: {link.why}"
             )
@@ -318,6 +334,9 @@ class TcpEndpoint:
 
     def _on_frame(self, link: TcpLink, frame: Frame) -> None:
         """Hear a frame if it is of whom it should be."""
+        if isinstance(frame.body, Goodbye):
+            link.close(frame.body.why or "said goodbye")
+            return
         known = frame.sender == link.identity  # attrs makes `!=` from `==`, at twice the price
         if not known:
             self._identify(link, frame)

@@ -56,6 +56,7 @@ class Refusal(Enum):
     MALFORMED = "malformed, oversized or of another scope"
     SLOW = "a frame that does not end"
     TWICE = "both sides dialled"
+    NAMESAKE = "of the name of a node that lives"
     CROWDED = "too many connections"
 
 

@@ -386,6 +386,7 @@ def links_of(bench: Bench) -> Links:
         on_message=lambda *_: None,
         on_hello=lambda _: None,
         on_change=lambda: None,
+        publish=lambda _: None,
         on_lost=lambda *_: None,
     )
 
@@ -470,8 +471,8 @@ async def test_a_guest_is_heard_once_it_shows_a_newer_configuration_that_names_i
     meeting.say("d", Membership(index=Index(11), configuration=meeting.with_member("e")))
     assert not greeting.is_heard("d")  # it names another
     meeting.say("d", Membership(index=Index(11), configuration=meeting.with_member("d")))
-    assert greeting.hears(identity("d", 7))
-    assert not greeting.hears(identity("d", 8))
+    assert greeting.hear(identity("d", 7))
+    assert not greeting.hear(identity("d", 8))
 
     meeting.links.follow(Index(11), meeting.configuration)  # it was removed by that very entry
     assert not greeting.is_heard("d")

@@ -33,6 +33,9 @@ class Listener:
     def unreachable(self, peer: NodeId, why: str) -> None:
         self.heard.append((why, peer))
 
+    def objection(self, newcomer: Identity) -> str:
+        return ""
+
     def rounds(self) -> list[int]:
         return [it[1] for it in self.heard if isinstance(it[1], int)]
 

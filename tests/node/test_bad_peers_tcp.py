@@ -251,13 +251,15 @@ async def test_a_group_serves_while_hundreds_connect_and_say_nothing(
 async def test_a_node_of_another_cluster_in_a_members_name_is_refused_and_named_rarely(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Somebody starts a member of another cluster on the wrong address: it dials and dials."""
+    """A member of another cluster is started on the wrong address, while ours is away: it dials and dials."""
     other = Scope(cluster=b"another cluster!")
     async with serving(tmp_path) as (group, service):
+        await group.kill("c")
         for _ in range(20):
             attack = Attack(group, "a")
             await attack.say(attack.hello("c", other), attack.claims("c", other))
             await service.wait_some()
+        await group.start("c")
         await until(lambda: group["a"]._server.links.greeting.is_heard("c"))
 
     told = [it.message for it in caplog.records if "another cluster" in it.message]

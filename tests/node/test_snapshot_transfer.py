@@ -18,7 +18,7 @@ from raftkit import MemoryNetwork, Node, StateMachine, command
 from raftkit.config import Config
 from raftkit.driver_messages import Frame
 from raftkit.messages import Heartbeat
-from raftkit.model import NodeId
+from raftkit.model import Identity, NodeId
 from raftkit.testing import local_cluster
 from raftkit.transports import Faults, Sink, TcpEndpoint
 from tests.node.machines import Journal
@@ -130,6 +130,9 @@ class Listening:
 
     def unreachable(self, peer: NodeId, why: str) -> None:
         self.sink.unreachable(peer, why)
+
+    def objection(self, newcomer: Identity) -> str:
+        return self.sink.objection(newcomer)
 
     def received(self, frame: Frame) -> None:
         if isinstance(frame.body, Heartbeat):

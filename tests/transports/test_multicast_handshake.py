@@ -183,6 +183,23 @@ def test_peer_at_another_address_is_linked_there() -> None:
     assert a.engine.links["b"].proven.identity.incarnation == 2
 
 
+def test_namesake_of_a_node_that_lives_is_refused_and_told_why() -> None:
+    stage, taken = Stage(), "another node named b is alive"
+    a = stage.open("a", objection=lambda it: taken if it.incarnation == 2 else "")
+    b = stage.open("b")
+    b.connect(a)
+    stage.run(0.3)
+    second = stage.open("b", place="elsewhere", incarnation=2)
+
+    second.connect(a)
+    stage.run(1.0)
+
+    assert a.links() == ["b"]
+    assert a.engine.links["b"].proven.identity.incarnation == 1
+    assert set(second.whys(a)) == {taken}
+    assert a.engine.counts.ignored[Ignored.NAMESAKE] > 1
+
+
 def test_new_life_takes_the_place_of_the_old_one() -> None:
     """Before its silence was noticed: the sink hears of a new link, as of a reconnection."""
     stage = Stage()
