@@ -481,12 +481,12 @@ async def open_node(
     `priority`, from -10 to 0, where each step below 0 lets the others campaign earlier by as much as
     election timeouts differ; `appointed_leader`, best the same at every node, the only one that campaigns by
     itself: a group of two, say, then waits for it, unless it hands over; `storage_stall_timeout`, how many
-    seconds a write may take before this node begins no campaign and, as a leader, makes room if another
-    voter has on its disk what waits for this one, where `math.inf` is for ever, and None the larger of 1 s
-    and twice the upper election timeout; `paranoid` checks the core's invariants after every step, that
-    reads change nothing, and that commands leave a state that can be written. `record` names a file in which
-    everything is recorded that enters the core, all commands included, up to 64 MiB over all lives of the
-    node; `raftkit replay` plays it again.
+    seconds a write may take before this node begins no campaign and, as a leader, makes room if a quorum
+    of the others has on its disks what waits for this one, where `math.inf` is for ever, and None the
+    larger of 1 s and twice the upper election timeout; `paranoid` checks the core's invariants after every
+    step, that reads change nothing, and that commands leave a state that can be written. `record` names a
+    file in which everything is recorded that enters the core, all commands included, up to 64 MiB over all
+    lives of the node; `raftkit replay` plays it again.
 
     Raises ConfigError for settings that can't work, before anything is started; LogCorrupt, WrongCluster
     or StorageError if the directory can't be used; and the same, or StateMachineFailed, out of the scope

@@ -4,8 +4,8 @@ Asked to make another server lead, a leader takes no more proposals and feeds th
 whole log; then `hand_over` tells it to campaign at once. To the protocol that is an election timeout that
 came early, so nothing here decides safety, and what is lost or comes twice does no harm.
 
-A leader does so unasked when its own disk stands still and another's does not: its heartbeats go on whatever
-its disk does, so nobody else would ever notice.
+A leader does so unasked when its own disk stands still and those of a quorum do not: its heartbeats go on
+whatever its disk does, so nobody else would ever notice.
 
 Laws: a transfer ends, by another leader or after an election timeout; then the leader goes on, and takes
 proposals again. Nothing is appended while one is under way. Only a server that this leader has heard of
@@ -14,6 +14,7 @@ late is told, and a server obeys only the leader of its own term.
 
 from __future__ import annotations
 
+from raftkit.core import quorum
 from raftkit.core.state import Follower, Leader, State, Transfer
 from raftkit.leadership import (
     HandOverRefusal,
@@ -98,16 +99,18 @@ def _unable(state: State, leader: Leader, target: NodeId) -> HandOverRefusal | N
 
 
 def make_room(state: State, leader: Leader) -> bool:
-    """This server's disk stands still, and another voter has what waits here on its own: it takes over.
+    """This server's disk stands still, and a quorum without it has what waits here: one of them takes over.
 
-    If nobody has, all may share a disk; then a slow leader is better than none.
+    With fewer nobody could win, as when all share a disk; then a slow leader is better than none.
     """
     durability = state.durability
     if not durability.stalled or leader.transfer is not None:
         return False
     waits = durability.pending[0].last
-    able = [voter for voter in state.other_voters if _unable(state, leader, voter) is None]
-    if not any(leader.progress[voter].match_index >= waits for voter in able):
+    better = [it for it in state.other_voters if leader.progress[it].match_index >= waits]
+    if not quorum.won(
+        state.configuration, [it for it in better if _unable(state, leader, it) is None]
+    ):
         return False
     _, high = state.election_ticks
     leader.transfer = Transfer(ticket=None, target=None, insists=True, deadline=state.now + high)

@@ -103,7 +103,7 @@ class Stalling:
             return []
         words = (
             f"this disk has been at a write for {seconds:.1f} s, so this node begins no campaign, and leads "
-            "only while no other has what waits here: look at the disk, and at what else uses it"
+            "only while no quorum of others has what waits here: look at the disk, and what else uses it"
         )
         return [words]
 

@@ -13,7 +13,7 @@ _ALL = frozenset({"paper", "scenarios", "worlds"})
 STALL_MUTANTS = (
     Mutant(
         "stalled-leader-leads-on",
-        "a leader whose own disk stands still makes room (I1)",
+        "a leader whose own disk alone stands still makes room (I1)",
         "transfer.py",
         "    if not durability.stalled or leader.transfer is not None:\n",
         "    if True:\n",
@@ -23,19 +23,28 @@ STALL_MUTANTS = (
         "own-disk-alone-decides",
         "on one slow disk that all share, a slow leader is better than none (I1)",
         "transfer.py",
-        "leader.progress[voter].match_index >= waits",
-        "leader.progress[voter].match_index >= 0",
+        "leader.progress[it].match_index >= waits]",
+        "leader.progress[it].match_index >= 0]",
         _SCRIPTED,
     ),
     Mutant(
         "stalled-leader-asks-the-silent",
         "only who is heard can take over (I1)",
         "transfer.py",
-        """    able = [voter for voter in state.other_voters if _unable(state, leader, voter) is None]
-    if not any(leader""",
-        """    able = state.other_voters
-    if not any(leader""",
+        "[it for it in better if _unable(state, leader, it) is None]",
+        "better",
         _PAPER,
+    ),
+    Mutant(
+        "makes-room-for-who-can-not-win",
+        "whoever takes over needs a quorum without this disk (I1)",
+        "transfer.py",
+        """    if not quorum.won(
+        state.configuration, [it for it in better if _unable(state, leader, it) is None]
+    ):
+""",
+        "    if all(_unable(state, leader, it) for it in better):\n",
+        _SCRIPTED,
     ),
     Mutant(
         "makes-room-though-the-disk-is-back",

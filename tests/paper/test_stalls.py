@@ -63,6 +63,12 @@ def writing(**more: Any) -> Server:
     return a
 
 
+def acknowledged(a: Server) -> Effects:
+    """Both followers hold its whole log. What comes of the second."""
+    accepted_by(a, "c")
+    return accepted_by(a, "b")
+
+
 def hears(a: Server, *ids: NodeId, ticks: int) -> list[Effects]:
     """Time passes in which these answer its heartbeats, and nobody else says anything."""
     steps: list[Effects] = []
@@ -88,7 +94,7 @@ def writing_vote(terms: str = "1") -> Server:
 def test_stalled_leader_hands_over_to_whoever_has_what_its_disk_has_not() -> None:
     """Commits go on without its disk, and its clients wait for it all the same (I1)."""
     a = writing()
-    accepted_by(a, "b")
+    acknowledged(a)
 
     effects = stalls(a)
 
@@ -107,20 +113,36 @@ def test_stalled_leader_leads_on_while_nobody_else_has_more() -> None:
     assert proposed.answer == (Proposed(ticket=9, first=Index(5), term=Term(2)),)
 
 
-def test_stalled_leader_goes_as_soon_as_another_has_more() -> None:
-    """The disk of a follower was only slower to say so."""
+def test_stalled_leader_goes_as_soon_as_a_quorum_has_more() -> None:
+    """The disks of the followers were only slower to say so."""
     a = writing()
     stalls(a)
+    early = accepted_by(a, "c")
 
-    effects = accepted_by(a, "c")
+    effects = accepted_by(a, "b")
 
-    assert messages_to("c", effects)[-1] == NOW
+    assert NOW not in messages_to("c", early)
+    assert messages_to("b", effects)[-1] == NOW
+
+
+def test_stalled_leader_is_not_replaced_by_too_few() -> None:
+    """With its own disk another stands still: who takes over could neither win nor decide anything."""
+    a = writing(configuration=group("abcde"))
+    accepted_by(a, "b")
+    accepted_by(a, "c")
+    early = stalls(a)
+
+    effects = accepted_by(a, "d")
+
+    assert early == Effects()
+    assert NOW in messages_to("b", effects)
 
 
 def test_stalled_leader_waits_for_the_whole_log_of_its_successor() -> None:
     """§3.10: what it took since must be there, or the successor would lose; it takes no more."""
     a = writing()
     a.propose(b"y", ticket=2)
+    a.receive("c", AppendAccepted(term=Term(2), index=Index(4)))
     a.receive("b", AppendAccepted(term=Term(2), index=Index(4)))
 
     early = stalls(a)
@@ -135,7 +157,7 @@ def test_stalled_leader_waits_for_the_whole_log_of_its_successor() -> None:
 def test_stalled_leader_steps_down_if_nobody_takes_over() -> None:
     """It insists, as nobody would notice that it does no good; and lets the others be first."""
     a = writing()
-    accepted_by(a, "b")
+    acknowledged(a)
     stalls(a)
     hears(a, "b", "c", ticks=ELECTION_MAX - 1)
 
@@ -151,7 +173,7 @@ def test_stalled_leader_steps_down_if_nobody_takes_over() -> None:
 def test_successor_is_told_again() -> None:
     """The message may be lost."""
     a = writing()
-    accepted_by(a, "b")
+    acknowledged(a)
     stalls(a)
 
     effects = a.tick(RETRY)
@@ -163,6 +185,7 @@ def test_leader_stays_if_its_disk_comes_back_in_time() -> None:
     """With the reason gone it takes proposals again, and does not step down for it."""
     a = writing()
     a.propose(b"y", ticket=2)
+    a.receive("c", AppendAccepted(term=Term(2), index=Index(4)))
     a.receive("b", AppendAccepted(term=Term(2), index=Index(4)))
     stalls(a)
 
@@ -177,7 +200,7 @@ def test_leader_stays_if_its_disk_comes_back_in_time() -> None:
 def test_leader_that_told_its_successor_goes_though_its_disk_is_back() -> None:
     """§3.10: the other campaigns by now. What was appended meanwhile would be lost."""
     a = writing()
-    accepted_by(a, "b")
+    acknowledged(a)
     stalls(a)
 
     a.persist()
@@ -193,15 +216,16 @@ def test_leader_whose_disk_stalls_again_goes() -> None:
     """Each stall counts by itself."""
     a = writing()
     a.propose(b"y", ticket=2)
+    a.receive("c", AppendAccepted(term=Term(2), index=Index(4)))
     a.receive("b", AppendAccepted(term=Term(2), index=Index(4)))
     stalls(a)
     a.persist()
     a.propose(b"z", ticket=3)
-    accepted_by(a, "c")
+    acknowledged(a)
 
     effects = stalls(a)
 
-    assert effects == Effects(send_now=told("c"))
+    assert effects == Effects(send_now=told("b"))
 
 
 def test_stall_of_a_later_write_outlasts_an_earlier_one() -> None:
@@ -211,7 +235,7 @@ def test_stall_of_a_later_write_outlasts_an_earlier_one() -> None:
     a.step(StorageStalled(sequence=a.unwritten[1].sequence))
 
     a.persist(1)
-    effects = accepted_by(a, "b")
+    effects = acknowledged(a)
 
     assert NOW in messages_to("b", effects)
 
@@ -221,7 +245,7 @@ def test_stall_that_is_over_before_it_is_told_is_none() -> None:
     a = writing()
     sequence = a.unwritten[0].sequence
     a.persist()
-    accepted_by(a, "b")
+    acknowledged(a)
 
     effects = a.step(StorageStalled(sequence=sequence))
 
@@ -229,9 +253,9 @@ def test_stall_that_is_over_before_it_is_told_is_none() -> None:
 
 
 def test_who_is_silent_does_not_show_that_the_disk_is_to_blame() -> None:
-    """Nobody can be handed anything, so it leads on; and if no majority answers, that ends it (§6.2)."""
+    """The other could not win alone, so it leads on; and if no majority answers, that ends it (§6.2)."""
     a = writing()
-    accepted_by(a, "b")
+    acknowledged(a)
     hears(a, "c", ticks=ELECTION_MIN)
 
     effects = stalls(a)
@@ -244,6 +268,7 @@ def test_who_is_silent_does_not_show_that_the_disk_is_to_blame() -> None:
 def test_learner_with_the_entries_changes_nothing() -> None:
     """It can't lead, so there is nobody to hand over to."""
     a = writing(configuration=group("abc", learners="d"))
+    accepted_by(a, "b")
     accepted_by(a, "d")
 
     assert stalls(a) == Effects()
@@ -263,8 +288,8 @@ def test_stalled_leader_of_one_leads_on() -> None:
 def test_transfer_that_was_asked_for_goes_first() -> None:
     """Whoever asked is answered; what follows is another transfer, for the disk."""
     a = writing()
-    accepted_by(a, "b")
     a.step(TransferLeadership(ticket=7, target="c"))
+    acknowledged(a)
     stalls(a)
     hears(a, "b", "c", ticks=ELECTION_MAX - 1)
     effects = a.tick()
@@ -277,7 +302,7 @@ def test_transfer_that_was_asked_for_goes_first() -> None:
 def test_transfer_for_the_disk_is_one() -> None:
     """Asked meanwhile to make room, it says that it is about to."""
     a = writing()
-    accepted_by(a, "b")
+    acknowledged(a)
     stalls(a)
 
     effects = a.step(StepDown(ticket=7))
@@ -431,12 +456,13 @@ def test_group_goes_on_without_the_disk_of_its_leader() -> None:
     assert {it.raft.commit_index for it in them.servers.values()} == {5}
 
 
-def test_no_terms_are_spent_on_the_vote_of_a_stalled_disk() -> None:
-    """With c dead b needs it: it asks beforehand and is refused, so nothing piles up before that disk."""
+def test_stalled_leader_without_which_nobody_can_win_leads_on() -> None:
+    """With c dead b would need its vote. So it is read from meanwhile, and decides when its disk is back."""
     them = stalled_group("b")
-    term, waiting = them["b"].raft.term, len(them["a"].unwritten)
+    leader, committed = them["b"].raft.leader, them["b"].raft.commit_index
     them.pass_time(2 * ELECTION_MAX, among="ab")
 
-    assert term == 3
-    assert waiting <= 2
-    assert them["a"].raft.leader == them["b"].raft.leader is not None
+    assert leader == them["a"].raft.leader == "a"
+    assert them["b"].raft.term == 2
+    assert committed == 3
+    assert {them[it].raft.commit_index for it in "ab"} == {4}
