@@ -343,7 +343,8 @@ class Node(Generic[M]):
         Raises NoQuorum if no leader could be asked within `timeout` seconds. TransferFailed if `to` can't
         lead or did not take over in time; the leader leads on, unless `leader` of the error says otherwise,
         and may yet be replaced if `to` heard of it late. OutcomeUnknown if that is not settled in that
-        time, or the link to the leader broke before it answered; NodeClosed.
+        time, or before this node ends, or the link to the leader broke before it answered; NodeClosed if
+        the leader was not asked.
         """
         return await self._server.referring.transfer(to, within=timeout)
 
@@ -361,7 +362,8 @@ class Node(Generic[M]):
         leads again.
 
         Raises NotLeader at a node that does not lead, TransferFailed where there is nobody to hand over
-        to, OutcomeUnknown if nobody is known to lead within `timeout` seconds, and NodeClosed.
+        to, OutcomeUnknown if nobody is known to lead within `timeout` seconds or before this node ends, and
+        NodeClosed if it had ended before.
         """
         return await self._server.leading.step_down(hand_over=hand_over, within=timeout)
 

@@ -83,7 +83,8 @@ class Leading:
             case SteppedDown():
                 return await self._wait_leader(raft)
             case None:
-                raise self._end()
+                # The core was asked: whoever it told to campaign may do so after this node's end.
+                raise OutcomeUnknown(None, f"{self._closed}, while leadership was handed over")
 
     async def _wait_leader(self, raft: Raft) -> NodeId:
         while raft.leader is None:

@@ -254,7 +254,6 @@ class Referring:
         except OutcomeUnknown as error:
             outcome, why, other = ReferralOutcome.UNKNOWN, error.why, None
         except NodeClosed as error:
-            # What was given to the core before may happen yet.
             outcome, why, other = ReferralOutcome.UNKNOWN, f"{self.id}: {error}", None
         return ReferralFailed(request=request, outcome=outcome, why=_shown(why), leader=other)
 

@@ -19,7 +19,7 @@ from raftkit import (
     TransferFailed,
 )
 from raftkit.testing import Cluster, local_cluster
-from raftkit.transports import MemoryNetwork
+from raftkit.transports import Faults, MemoryNetwork
 from tests.node.machines import Counter, Journal
 
 
@@ -176,18 +176,36 @@ async def test_node_that_ends_while_it_hands_over_says_so(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     async with group_cut() as (cluster, leader, target):
-        async with trio.open_nursery() as nursery:
-
-            async def hand_over() -> None:
-                with pytest.raises(NodeClosed):
-                    await leader.transfer_leadership(target.id)
-
-            nursery.start_soon(hand_over)
-            await trio.sleep(0.05)
-            await cluster.crash(leader.id)
+        await end_while_it_hands_over(cluster, leader, target)
 
         with pytest.raises(NodeClosed):
             await leader.transfer_leadership()
+
+
+async def test_node_that_ends_while_it_hands_over_may_have_handed_over(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The target was told already, and wins an election of which the old leader never hears."""
+    network = MemoryNetwork(faults=Faults(delay=(0.03, 0.03)))
+    async with group(network=network) as (cluster, leader, (target, other)):
+        await trio.sleep(1)
+        await end_while_it_hands_over(cluster, leader, target)
+        await trio.sleep(0.1)  # less than an election timeout
+
+        assert (target.status, other.leader) == ("leader", target.id)
+
+
+async def end_while_it_hands_over(cluster: Cluster[Any], leader: Any, target: Any) -> None:
+    """Kill the leader 50 ms after it was asked to make room; whoever asked is told that nobody knows."""
+    async with trio.open_nursery() as nursery:
+
+        async def hand_over() -> None:
+            with pytest.raises(OutcomeUnknown, match="closed, while leadership was handed over"):
+                await leader.transfer_leadership(target.id)
+
+        nursery.start_soon(hand_over)
+        await trio.sleep(0.05)
+        await cluster.crash(leader.id)
 
 
 # ── stepping down ────────────────────────────────────────────────────────────────────────────────────
