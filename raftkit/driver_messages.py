@@ -183,6 +183,8 @@ class Presence:
     "Where the configuration in force stands in its log."
     missing: tuple[NodeId, ...]
     "Sorted: members by that configuration from which it hears nothing. At most `MEMBERS_MAX`."
+    priority: int = 0
+    "From `PRIORITY_MIN` to 0: with each step down it would rather have others lead."
 
 
 @attrs.frozen(kw_only=True)

@@ -421,6 +421,16 @@ class PeerUnreachable:
 
 
 @attrs.frozen(kw_only=True)
+class PriorityHeard:
+    """A member has said with which priority it campaigns. It orders who is asked to lead, never who wins."""
+
+    peer: NodeId
+    "Which."
+    priority: int
+    "At most 0, see `Config`. Of who was not heard it is 0."
+
+
+@attrs.frozen(kw_only=True)
 class Barred:
     """This node may not vote, campaign or acknowledge until it is admitted again."""
 
@@ -455,6 +465,7 @@ Input = (
     | SnapshotTaken
     | SnapshotFound
     | PeerUnreachable
+    | PriorityHeard
     | Barred
     | Unfit
     | TransferLeadership

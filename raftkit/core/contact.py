@@ -148,7 +148,7 @@ def resign(state: State, leader: Leader) -> bool:
         return False
     voters, (low, _) = state.other_voters, state.election_ticks
     heard = [it for it in voters if state.now - leader.progress[it].heard_at < low]
-    heir = leader.heir(heard, state.log.last_index)
+    heir = state.heir(leader, heard)
     if voters and heir is None:
         return False
     # Nobody else can say what is committed before the next leader's no-op is.

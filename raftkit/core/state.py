@@ -188,11 +188,6 @@ class Leader:
     timeout_now_sent: bool = False
     "In this term somebody may win an election though voters have heard this leader: no lease holds."
 
-    def heir(self, voters: Iterable[NodeId], last: Index) -> NodeId | None:
-        """Who of `voters` holds the log up to `last`, so can be elected at once: the one heard last."""
-        able = [it for it in voters if self.progress[it].match_index == last]
-        return max(able, key=lambda it: self.progress[it].heard_at, default=None)
-
     def next_round(self, commit_index: Index, monotonic_ns: int) -> None:
         """A round of heartbeats leaves now; every read that waits joins it."""
         self.round += 1
@@ -319,6 +314,8 @@ class State:
     "The last round that a quorum had answered when this server last led; None if it never did."
     unfit: str | None = None
     "Why this node may vote and acknowledge, but not campaign or lead; None if it may."
+    priorities: dict[NodeId, int] = attrs.field(factory=dict[NodeId, int])
+    "With which the other members campaign, as far as they said so; 0 of the rest."
     reception: Reception | None = None
     "The snapshot being received, if any."
     installing: tuple[int, SnapshotMeta] | None = None
@@ -391,6 +388,17 @@ class State:
         index, configuration = self.configurations[-1]
         gone = index <= self.commit_index and not configuration.votes(self.identity.id)
         return gone or self.unfit is not None
+
+    def heir(self, leader: Leader, voters: Iterable[NodeId]) -> NodeId | None:
+        """Who of `voters` is asked to lead next: it holds the whole log, so can be elected at once.
+
+        Of several the one of the highest priority, and of these the one heard last. (§3.10)
+        """
+        progress, last = leader.progress, self.log.last_index
+        able = [it for it in voters if progress[it].match_index == last]
+        return max(
+            able, key=lambda it: (self.priorities.get(it, 0), progress[it].heard_at), default=None
+        )
 
     # ── time ──
 

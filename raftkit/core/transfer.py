@@ -23,10 +23,17 @@ from raftkit.leadership import (
     SteppedDown,
     TransferLeadership,
 )
-from raftkit.messages import TimeoutNow
+from raftkit.messages import PriorityHeard, TimeoutNow
 from raftkit.model import Identity, NodeId
 
-__all__ = ["hand_over", "make_room", "on_step_down", "on_timeout_now", "on_transfer_leadership"]
+__all__ = [
+    "hand_over",
+    "make_room",
+    "on_priority_heard",
+    "on_step_down",
+    "on_timeout_now",
+    "on_transfer_leadership",
+]
 
 
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────
@@ -53,6 +60,13 @@ def on_timeout_now(state: State, sender: Identity, message: TimeoutNow) -> None:
     if state.follow(sender):
         assert isinstance(state.role, Follower)
         state.role.told_to_campaign = True
+
+
+def on_priority_heard(state: State, heard: PriorityHeard) -> None:
+    """A member would rather have others lead, or no more. Of who is a member no more nothing is kept."""
+    state.priorities[heard.peer] = heard.priority
+    for peer in [it for it in state.priorities if state.configuration.member(it) is None]:
+        del state.priorities[peer]
 
 
 def _begin(state: State, ticket: int, target: NodeId | None, *, insists: bool) -> None:
@@ -138,7 +152,7 @@ def hand_over(state: State, leader: Leader) -> bool:
 
 
 def _successor(state: State, leader: Leader, transfer: Transfer) -> NodeId | None:
-    """Who is told, where none is named: one that is heard and holds the whole log, and then the next such.
+    """Who is told, where none is named: the best that is heard and holds the whole log, then the next such.
 
     Whoever can't apply what is in force, or whose disk stands still, does not campaign, and nobody hears why.
     """
@@ -147,8 +161,7 @@ def _successor(state: State, leader: Leader, transfer: Transfer) -> NodeId | Non
     # A candidate that was told is heard before long: two at a time would only take each other's votes.
     busy = [it for it in able if it in transfer.tried and state.now < transfer.tried[it] + low // 2]
     fresh = [it for it in able if it not in transfer.tried]
-    last = state.log.last_index
-    target = leader.heir(busy, last) or leader.heir(fresh, last) or leader.heir(able, last)
+    target = state.heir(leader, busy) or state.heir(leader, fresh) or state.heir(leader, able)
     if target is not None:
         transfer.tried.setdefault(target, state.now)
     return target

@@ -5,8 +5,8 @@
     which makes ──▶ rows of links for people, and who campaigns first where a leader's connection closes
 
 Laws: what others say of themselves may be old or wrong, so no term, vote, index or timer moves by it; it is
-only said on, and orders who tries first. Kept is one of each member. What is compared between members is what
-all of them have heard: of this node too what it said, not what it has come to know since.
+only said on, and orders who tries first, or is asked to. Kept is one of each member. What is compared between
+members is what all of them have heard: of this node too what it said, not what it has come to know since.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import trio
 from raftkit.core import Raft
 from raftkit.driver.links import Links
 from raftkit.driver_messages import Presence
+from raftkit.messages import PriorityHeard
 from raftkit.model import Identity, Index, NodeId
 
 __all__ = ["MemberLinks", "Presences"]
@@ -60,6 +61,9 @@ class Presences:
     applied: Callable[[], Index]
     "How far this node's state is."
     links: Callable[[], Links]
+    priority: int
+    "With which this node campaigns."
+    tell_core: Callable[[PriorityHeard], None]
     _heard_at: dict[NodeId, float] = attrs.field(init=False, factory=dict[NodeId, float])
     "When each that may be heard last was, or could be, in trio's time."
     _said: dict[NodeId, tuple[Presence, float]] = attrs.field(
@@ -87,6 +91,8 @@ class Presences:
         raft = self.raft()
         if raft is not None and raft.configuration.knows(sender):
             now, before = trio.current_time(), self._said.get(sender.id)
+            if before is None or before[0].priority != said.priority:
+                self.tell_core(PriorityHeard(peer=sender.id, priority=said.priority))
             if before is None or before[0].missing != said.missing:
                 self._missing_since[sender.id] = now
             self._said[sender.id] = (said, now)
@@ -139,6 +145,7 @@ class Presences:
             applied_index=self.applied(),
             configuration_index=raft.configuration_index,
             missing=tuple(it for it in self._others(raft) if not self._hears(it, now)),
+            priority=self.priority,
         )
 
     def _hears(self, peer: NodeId, now: float) -> bool:

@@ -27,6 +27,7 @@ from raftkit.messages import (
     Message,
     PeerUnreachable,
     Persisted,
+    PriorityHeard,
     Propose,
     Read,
     ReadSnapshot,
@@ -102,6 +103,8 @@ def input_form(it: Input) -> Form:
             sought = [snapshot_meta_form(request.snapshot), request.offset, request.leader]
             found = None if holder is None else [holder.id, holder.incarnation]
             return [18, sought, found, data]
+        case PriorityHeard(peer=peer, priority=priority):
+            return [19, peer, -priority]
         case _:
             assert_never(it)
 
@@ -150,6 +153,9 @@ def read_input(form: object) -> Input:
             return StorageStalled(sequence=unsigned(_only(rest)))
         case 18:
             return _snapshot_found(rest)
+        case 19:
+            peer, steps = array(rest, 2)
+            return PriorityHeard(peer=node_id(peer), priority=-unsigned(steps))
         case unknown:
             raise MalformedError(f"an input of number {unknown}")
 

@@ -272,6 +272,8 @@ class Server:
             raft=lambda: self.raft,
             applied=lambda: self.applying.applied,
             links=lambda: self.links,
+            priority=plan.priority,
+            tell_core=self._put,
         )
         self.changing = Changing(
             identity=record.identity,
@@ -451,11 +453,7 @@ class Server:
                 await self._peers_changed.wait()
 
     async def _begin(
-        self,
-        record: FoundingRecord,
-        found: PersistentState,
-        writer: Writer,
-        nursery: trio.Nursery,
+        self, record: FoundingRecord, found: PersistentState, writer: Writer, nursery: trio.Nursery
     ) -> Loop:
         """The core, from what is on disk, with everyone who does what it says."""
         plan = self.plan

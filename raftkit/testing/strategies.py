@@ -17,6 +17,7 @@ from raftkit.changes import (
     Readdress,
     Remove,
 )
+from raftkit.config import PRIORITY_MIN
 from raftkit.driver_messages import (
     DIGESTS_MAX,
     UNBORN,
@@ -452,6 +453,7 @@ def _presences(draw: st.DrawFn) -> Presence:
         applied_index=draw(_indexes(0, commit_index)),
         configuration_index=draw(_indexes(0, last_index)),
         missing=draw(_name_tuples()),
+        priority=draw(st.integers(PRIORITY_MIN, 0)),
     )
 
 

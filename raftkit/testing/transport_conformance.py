@@ -485,5 +485,6 @@ def every_message() -> list[Message | DriverMessage]:
             applied_index=Index(7),
             configuration_index=Index(1),
             missing=("c",),
+            priority=-1,
         ),
     ]

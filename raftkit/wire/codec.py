@@ -61,7 +61,7 @@ from raftkit.wire.packed import (
     decode_packed,
     encode_packed,
 )
-from raftkit.wire.presence import decode_presence, encode_presence
+from raftkit.wire.presence import decode_presence, decode_ranked_presence, encode_presence
 from raftkit.wire.referrals import (
     decode_change_made,
     decode_change_referral,
@@ -129,7 +129,8 @@ def encode_message(
             blob = configuration.encode()
             return _MEMBERSHIP.pack(FORMAT, Tag.MEMBERSHIP, index, len(blob)) + blob
         case Presence():
-            return _TAGGED.pack(FORMAT, Tag.PRESENCE) + encode_presence(message)
+            tag = Tag.RANKED_PRESENCE if message.priority else Tag.PRESENCE
+            return _TAGGED.pack(FORMAT, tag) + encode_presence(message)
         case Hello():
             return _TAGGED.pack(FORMAT, Tag.HELLO) + encode_hello(message)
         case Goodbye():
@@ -369,6 +370,7 @@ _READERS: Final[dict[int, Callable[[_Octets, Limits, bool], Message | DriverMess
     Tag.LEADERSHIP_MOVED: decode_leadership_moved,
     Tag.REFERRAL_FAILED: decode_referral_failed,
     Tag.PRESENCE: decode_presence,
+    Tag.RANKED_PRESENCE: decode_ranked_presence,
     Tag.GOODBYE: _goodbye,
 }
 

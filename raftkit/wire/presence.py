@@ -5,7 +5,10 @@ Rare beside all that a group lives by, so it is plain positional CBOR.
 
 from __future__ import annotations
 
+import attrs
+
 from raftkit import encoding
+from raftkit.config import PRIORITY_MIN
 from raftkit.driver_messages import Presence
 from raftkit.encoding import MalformedError, array, unsigned
 from raftkit.membership import MEMBERS_MAX, node_id
@@ -13,28 +16,28 @@ from raftkit.model import Index, NodeId
 from raftkit.wire.limits import Limits, control_part
 from raftkit.wire.packed import checked_place, checked_term
 
-__all__ = ["decode_presence", "encode_presence"]
+__all__ = ["decode_presence", "decode_ranked_presence", "encode_presence"]
 
 _POSITIONS = 9
+"Without the priority."
 
 
 def encode_presence(it: Presence) -> bytes:
     """`[term, leader or null, last index, last term, first index, commit index, applied index,
-    configuration index, [missing, …]]`.
+    configuration index, [missing, …]]`, and then by how much the priority is below 0, if it is.
     """
-    return encoding.dumps(
-        [
-            it.term,
-            it.leader,
-            it.last_index,
-            it.last_term,
-            it.first_index,
-            it.commit_index,
-            it.applied_index,
-            it.configuration_index,
-            list(it.missing),
-        ]
-    )
+    positions: list[object] = [
+        it.term,
+        it.leader,
+        it.last_index,
+        it.last_term,
+        it.first_index,
+        it.commit_index,
+        it.applied_index,
+        it.configuration_index,
+        list(it.missing),
+    ]
+    return encoding.dumps([*positions, -it.priority] if it.priority else positions)
 
 
 def decode_presence(data: bytes | memoryview, limits: Limits, newer: bool) -> Presence:
@@ -43,9 +46,20 @@ def decode_presence(data: bytes | memoryview, limits: Limits, newer: bool) -> Pr
     Raises `MalformedError`, also for what no log can be like.
     """
     positions = array(encoding.loads(control_part(data, limits)))
-    number, leader, index, last_term, first, commit, applied, configuration, missing = array(
-        positions[:_POSITIONS] if newer else positions, _POSITIONS
-    )
+    return _presence(array(positions[:_POSITIONS] if newer else positions, _POSITIONS))
+
+
+def decode_ranked_presence(data: bytes | memoryview, limits: Limits, newer: bool) -> Presence:
+    """The presence in `data`, of a node with a priority below 0. As `decode_presence`."""
+    positions = array(encoding.loads(control_part(data, limits)))
+    count = _POSITIONS + 1
+    *others, steps = array(positions[:count] if newer else positions, count)
+    priority = -unsigned(steps, lowest=1, highest=-PRIORITY_MIN)
+    return attrs.evolve(_presence(others), priority=priority)
+
+
+def _presence(positions: list[object]) -> Presence:
+    number, leader, index, last_term, first, commit, applied, configuration, missing = positions
     term = checked_term(unsigned(number))
     last_index, newest = checked_place(unsigned(index), unsigned(last_term), term_max=term)
     commit_index = unsigned(commit, highest=last_index)

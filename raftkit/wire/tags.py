@@ -44,3 +44,4 @@ class Tag(IntEnum):
     VERY_SNAPSHOT_WANTED = 45
     PRESENCE = 46
     GOODBYE = 47
+    RANKED_PRESENCE = 48

@@ -49,6 +49,7 @@ from raftkit.messages import (
     PeerUnreachable,
     Persisted,
     PersistentState,
+    PriorityHeard,
     Propose,
     Read,
     ReadSnapshot,
@@ -97,6 +98,8 @@ INPUTS: list[Input] = [
     StepDown(ticket=9, hand_over=False),
     Fit(),
     StorageStalled(sequence=7),
+    PriorityHeard(peer="b", priority=0),
+    PriorityHeard(peer="b", priority=-3),
     ChangeMembership(
         ticket=9,
         changes=(

@@ -412,8 +412,8 @@ MUTANTS = (
         "unfit-leader-leaves-nobody-to-win",
         "§3.6.1 whose log is longer than all others refuses them its vote",
         "state.py",
-        "self.progress[it].match_index == last]",
-        "self.progress[it].match_index <= last]",
+        "progress[it].match_index == last]",
+        "progress[it].match_index <= last]",
         _SCRIPTED,
     ),
     Mutant(

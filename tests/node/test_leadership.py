@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
+import attrs
 import pytest
 import trio
 import trio.testing
@@ -18,8 +19,12 @@ from raftkit import (
     OutcomeUnknown,
     TransferFailed,
 )
+from raftkit.driver import Replica, open_server
+from raftkit.node import Node
+from raftkit.storage import MemoryStorage
 from raftkit.testing import Cluster, local_cluster
 from raftkit.transports import Faults, MemoryNetwork
+from tests.driver.plans import plan_of_a
 from tests.node.machines import Counter, Journal
 
 
@@ -61,6 +66,24 @@ async def test_leadership_goes_to_anybody(autojump_clock: trio.testing.MockClock
 
         assert found in {node.id for node in others}
         assert cluster[found].status == "leader"
+
+
+async def test_leadership_goes_to_the_highest_priority_of_the_others(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """A leader knows the priorities of the others, for they say how they are."""
+    network, members = MemoryNetwork(), {name: f"memory:{name}" for name in "abc"}
+    nodes: dict[str, Node[Any]] = {}
+    async with AsyncExitStack() as stack:
+        for name, priority in {"a": -2, "b": -1, "c": 0}.items():
+            plan = attrs.evolve(plan_of_a(members, found=False), id=name, priority=priority)
+            opened = open_server(plan, Replica(Counter), MemoryStorage(name), network)
+            nodes[name] = Node(await stack.enter_async_context(opened))
+        assert await nodes["a"].wait_leader() == "c"
+        await trio.sleep(2)
+
+        assert await nodes["c"].transfer_leadership() == "b"
+        assert await nodes["b"].transfer_leadership() == "c"
 
 
 @pytest.mark.accept("C-31", "O-39")

@@ -20,6 +20,7 @@ from raftkit.messages import (
     Effects,
     LeaderLost,
     PeerMisbehaved,
+    PriorityHeard,
     Propose,
     Proposed,
     Read,
@@ -177,6 +178,64 @@ def test_of_several_the_one_heard_last_is_told() -> None:
     effects = a.step(TO_ANYBODY)
 
     assert effects == Effects(send_now=told("c"))
+
+
+def prefer(a: Server, **priorities: int) -> None:
+    """The others have said with which priority they campaign."""
+    for name, priority in priorities.items():
+        a.step(PriorityHeard(peer=name, priority=priority))
+
+
+def test_of_several_the_one_of_the_highest_priority_is_told() -> None:
+    """Whoever runs the group would rather have others lead; who said nothing has the highest."""
+    a = leader("1 1", configuration=group("abcd"))
+    prefer(a, b=-2, c=-1, d=-1)
+    a.tick(2)
+    a.receive("d", beat(a))
+    a.receive("b", beat(a))
+
+    effects = a.step(TO_ANYBODY)
+
+    assert effects == Effects(send_now=told("d"))
+
+
+def test_priority_that_is_taken_back_counts_no_more() -> None:
+    """Its node was started again with another setting."""
+    a = leader("1 1")
+    prefer(a, b=-1)
+    prefer(a, b=0)
+
+    assert a.step(TO_ANYBODY) == Effects(send_now=told("b"))
+
+
+def test_who_holds_the_whole_log_comes_before_who_has_priority() -> None:
+    """The other would lose, so nothing waits for it."""
+    a = behind()
+    prefer(a, b=-9)
+    a.step(TO_ANYBODY)
+
+    effects = accepted_by(a, "b")
+
+    assert NOW in messages_to("b", effects)
+
+
+def test_low_priority_leads_where_the_others_take_nothing_over() -> None:
+    """It is a wish, no rule."""
+    a = leader("1 1")
+    prefer(a, b=-1)
+    a.step(TO_ANYBODY)
+    later = [name for _, name in who_is_told(a, ELECTION_MAX - 1)]
+
+    assert set(later) == set("bc")
+    assert later[0] == "c"
+
+
+def test_priority_of_who_is_no_member_is_not_kept() -> None:
+    """Names come and go; a later one of that name may wish something else."""
+    a = leader("1 1")
+    prefer(a, b=-1, x=-2)
+
+    assert a.raft.state.priorities == {"b": -1}
 
 
 def who_is_told(a: Server, ticks: int) -> list[tuple[int, NodeId]]:

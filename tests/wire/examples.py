@@ -179,6 +179,18 @@ MESSAGES: dict[str, Message | DriverMessage] = {
         configuration_index=Index(47),
         missing=("b", "d"),
     ),
+    "presence of a low priority": Presence(
+        term=Term(6),
+        leader=None,
+        last_index=Index(3),
+        last_term=Term(5),
+        first_index=Index(1),
+        commit_index=Index(2),
+        applied_index=Index(1),
+        configuration_index=Index(1),
+        missing=(),
+        priority=-2,
+    ),
     "hello": HELLO,
     "goodbye": Goodbye(why="another node named ä is alive"),
     "forward": Forward(

@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from raftkit import encoding
+from raftkit.config import PRIORITY_MIN
 from raftkit.driver_messages import (
     DriverMessage,
     Forward,
@@ -48,6 +49,7 @@ IN_CBOR = (
     Tag.HELLO,
     Tag.GOODBYE,
     Tag.PRESENCE,
+    Tag.RANKED_PRESENCE,
     Tag.FORWARD_REFUSED,
     Tag.CHANGE_REFERRAL,
     Tag.TRANSFER_REFERRAL,
@@ -559,7 +561,7 @@ def test_malformed_goodbye_is_refused(data: bytes, why: str) -> None:
 # ── presence ─────────────────────────────────────────────────────────────────────────────────────
 
 
-def _presence(**changes: object) -> bytes:
+def _presence(tag: Tag = Tag.PRESENCE, **changes: object) -> bytes:
     found: dict[str, object] = {
         "term": 6,
         "leader": "b",
@@ -571,7 +573,7 @@ def _presence(**changes: object) -> bytes:
         "configuration_index": 2,
         "missing": ["b", "d"],
     }
-    return _cbor(Tag.PRESENCE, *(found | changes).values())
+    return _cbor(tag, *(found | changes).values())
 
 
 @pytest.mark.parametrize(
@@ -596,6 +598,10 @@ def _presence(**changes: object) -> bytes:
         (_presence(missing=[1]), "not a printable text of up to 64"),
         (_presence(missing=[f"{n:02}" for n in range(MEMBERS_MAX + 1)]), "not a list of members"),
         (_presence(more=1), "10 positions where 9 belong"),
+        (_presence(Tag.RANKED_PRESENCE), "9 positions where 10 belong"),
+        (_presence(Tag.RANKED_PRESENCE, steps=0), "not a number from 1"),
+        (_presence(Tag.RANKED_PRESENCE, steps=1 - PRIORITY_MIN), "not a number from 1"),
+        (_presence(Tag.RANKED_PRESENCE, steps=1, more=1), "11 positions where 10 belong"),
         (_cbor(Tag.PRESENCE), "0 positions where 9 belong"),
         (bytes([FORMAT, Tag.PRESENCE]) + bytes(2000), "2002 bytes, at most 2000 are allowed"),
     ],
