@@ -16,8 +16,8 @@ What a reader may ask for is in `consistency`. `reading` asks the core for an in
 what its answers say of the age of this node's copy.
 
 `links` is this node's side of the transport: `greeting` decides who is heard, `namesakes` which of two nodes
-of one name, `founding` how a node is born. `server` holds it all together and is the only one that knows
-every part; `serving` gives a server a scope, and `guarding` one meaningful error.
+of one name, `founding` how a node is born. `composition` makes all parts of a server, and `server` holds them
+together; nobody else knows every part. `serving` gives a server a scope, and `guarding` one meaningful error.
 
 Two look on while `applying` works: `cutting` says behind which entries a snapshot is due, for `snapshotting`
 to write, and `watchdog` names the commands that take too long; `stalling` looks at the disk, and tells the

@@ -20,16 +20,16 @@ from raftkit.changes import MembershipChanged, MembershipUnknown
 from raftkit.config import Config
 from raftkit.core import Raft
 from raftkit.driver.applying import Applying
-from raftkit.driver.asking import Asking
 from raftkit.driver.calling import Calling
 from raftkit.driver.changing import Changing
 from raftkit.driver.clocking import Clocking
 from raftkit.driver.comparing import Comparing
+from raftkit.driver.composition import compose
 from raftkit.driver.departing import Departing
 from raftkit.driver.events import Events, RecordingStopped
 from raftkit.driver.explaining import explain
 from raftkit.driver.forwarding import Forwarding
-from raftkit.driver.founding import Founding, fingerprint_of
+from raftkit.driver.founding import Founding
 from raftkit.driver.guarding import meaningful
 from raftkit.driver.leading import Leading
 from raftkit.driver.links import Links
@@ -42,13 +42,11 @@ from raftkit.driver.referring import Referring
 from raftkit.driver.remembering import Remembering
 from raftkit.driver.replica import Replica
 from raftkit.driver.seeking import Seeking
-from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.snapshotting import Snapshotting, digest_of
 from raftkit.driver.stalling import Stalling
 from raftkit.driver.storing import Storing
 from raftkit.driver.upgrading import Upgrading
 from raftkit.driver.waiters import Waiters
-from raftkit.driver.watchdog import Watchdog
 from raftkit.driver_messages import (
     DriverMessage,
     Forward,
@@ -105,7 +103,7 @@ logger = logging.getLogger("raftkit")
 
 @attrs.define(eq=False)
 class Server:
-    """Everything that runs for one node. `run` does it; the rest is for `raftkit.node`."""
+    """Everything that runs for one node. `run` does it; the rest is for `raftkit.node`, and for the parts."""
 
     plan: Plan
     storage: Storage
@@ -145,154 +143,7 @@ class Server:
     )
 
     def __attrs_post_init__(self) -> None:
-        plan, record = self.plan, self.storage.record
-        if self.recorder is not None:
-            self.recorder.on_stop = self._on_recording_stopped
-        self.storing = Storing(self.storage, plan.calls)
-        self.stalling = Stalling(
-            id=plan.id,
-            seconds=plan.storage_stall_timeout,
-            raft=lambda: self.raft,
-            publish=self.events.publish,
-        )
-        self.snapshotting = Snapshotting(
-            id=plan.id,
-            replica=self.replica,
-            storing=self.storing,
-            report=self._on_snapshot,
-            publish=self.events.publish,
-            compare=self._on_cut,
-        )
-        self.founding = Founding(
-            identity=record.identity,
-            members=plan.members,
-            # A new group begins with all that its code has.
-            settings=attrs.evolve(plan.settings, version=self.replica.newest_version),
-            machine_digest=self.replica.digest(),
-            fingerprint=fingerprint_of(self.replica),
-            alone=plan.alone,
-            joins=plan.joins,
-        )
-        self.links = Links(
-            plan=plan,
-            record=record,
-            replica=self.replica,
-            founding=self.founding,
-            on_message=self._on_message,
-            on_hello=self._on_hello,
-            on_change=self._on_change,
-            publish=self.events.publish,
-            on_lost=self._on_lost,
-        )
-        self.remembering = Remembering(
-            record=lambda: self.storage.record,
-            greeting=self.links.greeting,
-            raft=lambda: self.raft,
-            tell_core=self._put,
-            write=self.storing.remember,
-        )
-        self.forwarding = Forwarding(
-            id=plan.id,
-            waiters=self.waiters,
-            new_ticket=self._new_ticket,
-            send=self.links.send,
-            retry_seconds=plan.settings.election_timeout_ms[1] / 1000,
-        )
-        self.reading = Reading(self._new_ticket, self._wake, plan.clock.monotonic_ns)
-        self.applying = Applying(
-            replica=self.replica,
-            id=plan.id,
-            waiters=self.waiters,
-            report=self._on_applied,
-            read_snapshot=self.storing.read_snapshot,
-            beside=self.storing.calls.run,
-            watchdog=Watchdog(
-                id=plan.id,
-                limit_seconds=plan.heartbeat_ms / 1000,
-                name=self.replica.name_of,
-                publish=self.events.publish,
-                clock=plan.clock.work,
-            ),
-            cut=self.snapshotting.cut,
-            read_log=self.storing.read_log,
-            put_in_place=self.snapshotting.put_in_place,
-            restored=self.snapshotting.restored,
-            replaced=self._on_replaced,
-        )
-        self.calling = Calling(
-            replica=self.replica,
-            applying=self.applying,
-            waiters=self.waiters,
-            forwarding=self.forwarding,
-            wake=self._wake,
-            catch_up=self.catch_up,
-            entry_bytes_max=self._entry_bytes_max,
-            nonce=NONCE_BIT | record.nonce,
-        )
-        self.clocking = Clocking(
-            id=plan.id,
-            applying=self.applying,
-            new_ticket=self._new_ticket,
-            monotonic_ns=plan.clock.monotonic_ns,
-        )
-        self.upgrading = Upgrading(
-            id=plan.id,
-            replica=self.replica,
-            calling=self.calling,
-            greeting=lambda: self.links.greeting,
-            raft=lambda: self.raft,
-            publish=self.events.publish,
-            fingerprint=self.founding.fingerprint,
-            hold_seconds=plan.upgrade_hold,
-        )
-        self.leading = Leading(
-            id=plan.id,
-            raft=lambda: self.raft,
-            applying=self.applying,
-            new_ticket=self._new_ticket,
-            asking=Asking(self._put),
-        )
-        self.comparing = Comparing(
-            identity=record.identity,
-            raft=lambda: self._living.raft,
-            applying=self.applying,
-            snapshotting=self.snapshotting,
-            storing=self.storing,
-            send=self.links.send,
-            tell_core=self._put,
-            publish=self.events.publish,
-            fail_reads=self.reading.fail_all,
-        )
-        self.seeking = Seeking(plan.id, self.comparing)
-        self.departing = Departing(
-            identity=record.identity, raft=lambda: self.raft, links=lambda: self.links
-        )
-        self.presences = Presences(
-            identity=record.identity,
-            raft=lambda: self.raft,
-            applied=lambda: self.applying.applied,
-            links=lambda: self.links,
-            priority=plan.priority,
-            tell_core=self._put,
-        )
-        self.changing = Changing(
-            identity=record.identity,
-            raft=lambda: self.raft,
-            links=lambda: self.links,
-            new_ticket=self._new_ticket,
-            asking=Asking(self._put),
-        )
-        self.referring = Referring(
-            id=plan.id,
-            leader=lambda: self.leader,
-            is_heard=self.links.greeting.is_heard,
-            explain=lambda: explain(self),
-            changing=self.changing,
-            leading=self.leading,
-            new_ticket=self._new_ticket,
-            send=self.links.send,
-            retry_seconds=plan.settings.election_timeout_ms[1] / 1000,
-        )
+        compose(self)
 
     # ── what it knows ────────────────────────────────────────────────────────────────────────────
 
@@ -302,7 +153,7 @@ class Server:
         return self._loop.raft if self._loop is not None else None
 
     @property
-    def _living(self) -> Loop:
+    def living(self) -> Loop:
         """The loop, for what runs only when there is one."""
         assert self._loop is not None
         return self._loop
@@ -500,7 +351,7 @@ class Server:
 
     def _collect(self, now: float) -> list[Input]:
         self.waiters.expire(now)
-        raft = self._living.raft
+        raft = self.living.raft
         return [
             *self.reading.collect(raft, now),
             *self.forwarding.collect(raft, now),
@@ -509,7 +360,7 @@ class Server:
         ]
 
     def _deadline(self) -> float:
-        now, raft = trio.current_time(), self._living.raft
+        now, raft = trio.current_time(), self.living.raft
         if self.forwarding.is_ready(raft, now) or self.reading.is_ready(raft, now):
             return now
         return min(
@@ -531,7 +382,7 @@ class Server:
             case Refused() if self.changing.asking.on_answer(answer):
                 pass
             case Proposed() | Refused():
-                self.forwarding.on_answer(answer, self._entry_bytes_max())
+                self.forwarding.on_answer(answer, self.entry_bytes_max())
             case SteppedDown() | NotHandedOver():
                 self.leading.asking.on_answer(answer)
             case MembershipChanged() | MembershipUnknown():
@@ -560,22 +411,24 @@ class Server:
 
     async def _fetch(self, wanted: Fetch | ReadSnapshot | SeekSnapshot) -> None:
         if isinstance(wanted, SeekSnapshot):
-            self._put(await self.seeking.find(wanted))
+            self.put(await self.seeking.find(wanted))
         else:
-            self._put(await self.storing.fetch(wanted))
+            self.put(await self.storing.fetch(wanted))
 
     # ── what the apply task reports ──────────────────────────────────────────────────────────────
 
-    def _on_applied(self, news: Applied | Unfit) -> None:
+    def on_applied(self, news: Applied | Unfit) -> None:
+        """A command was applied, or can't be by this node."""
         self.upgrading.on_applied()
         self.changing.on_news()
         if isinstance(news, Unfit):
             self.reading.fail_all(lambda: NodeClosed(news.reason))
-        self._put(news)
+        self.put(news)
 
     # ── what the links report ────────────────────────────────────────────────────────────────────
 
-    def _on_message(self, sender: Identity, body: Message | DriverMessage) -> None:
+    def on_message(self, sender: Identity, body: Message | DriverMessage) -> None:
+        """Somebody who is heard says something."""
         if self._loop is None:
             return
         self.presences.hear(sender.id)
@@ -597,20 +450,23 @@ class Server:
             case _:
                 self.referring.on_message(sender, body)
 
-    def _on_lost(self, peer: NodeId, gone: bool) -> None:
+    def on_lost(self, peer: NodeId, gone: bool) -> None:
+        """What was on its way to `peer` may be lost; `gone`: and there is no link to it now."""
         self.forwarding.on_link_lost(peer)
         self.referring.on_link_lost(peer)
         if gone:
             succession = self.presences.succession()
-            self._put(PeerUnreachable(peer=peer, succession=succession))
+            self.put(PeerUnreachable(peer=peer, succession=succession))
 
-    def _on_change(self) -> None:
+    def on_change(self) -> None:
+        """What is known of a peer changed."""
         self._peers_changed.set()
         self.changing.on_news()
         self.referring.on_news()
         self.presences.on_news()
 
-    def _on_hello(self, hello: Hello) -> None:
+    def on_hello(self, hello: Hello) -> None:
+        """Somebody expected said hello."""
         self.remembering.on_hello(hello)
         self.upgrading.on_hello()
         if self._loop is not None:
@@ -664,34 +520,41 @@ class Server:
 
     # ── small things ─────────────────────────────────────────────────────────────────────────────
 
-    def _entry_bytes_max(self) -> int:
+    def entry_bytes_max(self) -> int:
+        """How large a command may be, by the settings in force."""
         settings = self._loop.raft.configuration.settings if self._loop else self.plan.settings
         return settings.entry_bytes_max
 
-    def _new_ticket(self) -> int:
+    def new_ticket(self) -> int:
         """Unique for this node for ever: the boot number is in the high bits."""
         self._tickets += 1
         return self.storage.record.boot << 40 | self._tickets
 
-    def _on_snapshot(self, taken: SnapshotTaken) -> None:
-        self._put(taken)
+    def on_snapshot(self, taken: SnapshotTaken) -> None:
+        """A snapshot is durable."""
+        self.put(taken)
         self.events.publish(taken)
 
-    def _on_cut(self, snapshot: SnapshotMeta, digest: StateDigest) -> None:
+    def on_cut(self, snapshot: SnapshotMeta, digest: StateDigest) -> None:
+        """A snapshot that was due is written, and that is its digest."""
         self.comparing.on_own(snapshot, digest)
 
-    def _on_replaced(self, index: Index, diverged: bool) -> None:
+    def on_replaced(self, index: Index, diverged: bool) -> None:
+        """Another state took the place of the replica's, behind `index`."""
         self.comparing.on_replaced(index, diverged)
 
-    def _on_recording_stopped(self, why: str) -> None:
+    def on_recording_stopped(self, why: str) -> None:
+        """The recorder gave up."""
         logger.warning("%s: nothing is recorded any more: %s", self.plan.id, why)
         self.events.publish(RecordingStopped(why=why))
 
-    def _put(self, item: Input) -> None:
+    def put(self, item: Input) -> None:
+        """Give `item` to the core in its next step; while there is none it is dropped."""
         if self._loop is not None:
             self._loop.put(item)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """There is something to collect."""
         if self._loop is not None:
             self._loop.wake()
         else:

@@ -321,8 +321,8 @@ MACHINE_MUTANTS = (
     _mistake(
         "new-code-begins-with-version-1",
         "a new group is founded with all that its code has",
-        "server.py",
-        "attrs.evolve(plan.settings, version=self.replica.newest_version)",
+        "composition.py",
+        "attrs.evolve(plan.settings, version=server.replica.newest_version)",
         "plan.settings",
         _ROLLING,
     ),
