@@ -58,6 +58,9 @@ def first_violation(
             FullWorld(seed, workload=AppendLists(factory, newer), nodes=nodes, seconds=6.0).run()
         except InvariantViolated as violation:
             print(f"noticed at seed {seed}: {violation.name}: {violation.detail:.100}")
+            # A test that takes too long is ended in the middle of whatever runs, a node of the world perhaps.
+            if "pytest-timeout" in violation.detail:
+                raise
             return violation.name
     return "none"
 
@@ -68,7 +71,7 @@ def test_a_disk_whose_sync_does_nothing_is_noticed() -> None:
         """Answers, and that is all."""
 
     with patch.object(_Node, "sync", forgetful):
-        assert first_violation() != "none"
+        assert first_violation() in {"N1 EndedForNothing", "C1 LOST", "S13 CommittedDurable"}
 
 
 @pytest.mark.slow
@@ -163,7 +166,12 @@ def test_an_entry_skipped_after_an_install_is_noticed() -> None:
         await original(applying, run)
 
     with patch.object(Applying, "_apply", skipping):
-        assert first_violation() != "none"
+        assert first_violation() in {
+            "S23 SnapshotsEqual",
+            "S23 StatesEqual",
+            "S11 StatesEqual",
+            "C1 LOST",
+        }
 
 
 # ── the group changes ────────────────────────────────────────────────────────────────────────────────
@@ -246,4 +254,4 @@ def test_a_node_that_forgets_at_a_restart_which_version_is_in_force_is_noticed()
         replica.version = 1
 
     with patch.object(Replica, "adopt", forgetful), only(upgrade=2.0, crash=1.0):
-        assert first_violation(newer=CountingMachine) != "none"
+        assert first_violation(newer=CountingMachine) in {"S23 SnapshotsEqual", "S23 StatesEqual"}
