@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Literal
 
 import attrs
-import trio
 
 from raftkit.errors import ConfigError
 from raftkit.model import Identity
@@ -135,13 +134,8 @@ class MulticastTransport:
                 pacing_rate=self.pacing_rate,
                 queue_capacity=self.send_buffer_capacity,
             )
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(endpoint.run)
-                try:
-                    yield endpoint
-                finally:
-                    nursery.cancel_scope.cancel()
-                    endpoint.say_goodbye()
+            async with endpoint.taking_part():
+                yield endpoint
         finally:
             sockets.close()
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from types import MappingProxyType
 from typing import Final, assert_never, cast
 
@@ -22,6 +23,7 @@ from raftkit.errors import ConfigError, RemoteProtocolError
 from raftkit.messages import Message
 from raftkit.model import Identity, NodeId
 from raftkit.transports.base import Sink
+from raftkit.transports.multicast_datagrams import Datagrams
 from raftkit.transports.multicast_discovery import Discovered
 from raftkit.transports.multicast_engine import Engine
 from raftkit.transports.multicast_group import IP_BYTES, place_of
@@ -37,7 +39,7 @@ from raftkit.transports.multicast_outlet import (
     SettingsDiffer,
     Unreachable,
 )
-from raftkit.transports.multicast_sockets import Address, MulticastSockets
+from raftkit.transports.multicast_sockets import Address
 from raftkit.transports.multicast_statistics import MulticastStatistics
 from raftkit.transports.pacing import Pacer, Turn
 from raftkit.wire import (
@@ -89,7 +91,7 @@ class MulticastEndpoint:
     "Whose endpoint this is."
     sink: Sink
     "Who is told."
-    sockets: MulticastSockets
+    sockets: Datagrams
     engine: Engine
     "Who knows what to do."
     pacing_rate: int
@@ -205,16 +207,19 @@ class MulticastEndpoint:
 
     # ── what runs ────────────────────────────────────────────────────────────────────────────────
 
-    async def run(self) -> None:
-        """Take part until cancelled."""
+    @asynccontextmanager
+    async def taking_part(self) -> AsyncGenerator[None]:
+        """Take part while the body runs. Then close all links, and say so to peers but not to the sink."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._keep_time)
-            nursery.start_soon(self._receive)
-            nursery.start_soon(self._look_up)
-            nursery.start_soon(self._stay_joined)
+            for task in (self._keep_time, self._receive, self._look_up, self._stay_joined):
+                nursery.start_soon(task)
+            try:
+                yield
+            finally:
+                nursery.cancel_scope.cancel()
+                self._say_goodbye()
 
-    def say_goodbye(self) -> None:
-        """Close all links, and say so to their peers. The sink is told no more."""
+    def _say_goodbye(self) -> None:
         now = trio.current_time()
         self.engine.close(now)
         self._write(now)

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from raftkit.errors import ConfigError
+from raftkit.transports.multicast_datagrams import Datagrams
 from raftkit.transports.multicast_listening import overhear
-from raftkit.transports.multicast_sockets import MulticastSockets
 from raftkit.wire import Refused
 from tests.transports.multicast_places import a_group
 from tests.transports.test_multicast_endpoint import (
@@ -62,7 +62,7 @@ async def test_another_cluster_and_another_key_are_told_apart(group: str, tmp_pa
 async def test_noise_on_the_group_is_counted(group: str) -> None:
     transport = a_transport(group, hello_retry_interval=0.05)
 
-    async def make_noise(sockets: MulticastSockets) -> None:
+    async def make_noise(sockets: Datagrams) -> None:
         while True:
             sockets.send(None, (b"x" * 100,))
             await trio.sleep(0.02)
