@@ -166,19 +166,23 @@ class Pacer(Generic[T]):
         self._spent += size
 
     def _may_go(self, turn: Turn, size: int, now: float) -> bool:
-        if turn > Turn.UNDER_WAY and self._queues[Turn.UNDER_WAY]:
-            return False  # one message at a time, or the numbers were not in the order of the wire
+        if self._is_held_back(turn):
+            return False
         if turn is Turn.REPAIR and not self._repairs.allows(size, now):
             return False
         return self._all.allows(size, now)
 
+    def _is_held_back(self, turn: Turn) -> bool:
+        """One message at a time, or the numbers were not in the order of the wire."""
+        return turn > Turn.UNDER_WAY and bool(self._queues[Turn.UNDER_WAY])
+
     def deadline(self) -> float:
-        """When `pop` may have something; infinity if nothing waits."""
+        """When `pop` has something, if nothing is spent until then; infinity if nothing waits."""
         return min((self._ready_at(turn) for turn in Turn), default=math.inf)
 
     def _ready_at(self, turn: Turn) -> float:
         queue = self._queues[turn]
-        if not queue:
+        if not queue or self._is_held_back(turn):
             return math.inf
         ready = self._all.ready_at(queue[0][0])
         return max(ready, self._repairs.ready_at(queue[0][0])) if turn is Turn.REPAIR else ready

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -81,6 +82,23 @@ def test_all_that_waits_goes_in_time(arrivals: list[tuple[int, Turn]]) -> None:
         assert gone[-1][0] <= 2 * sum(size for size, _ in arrivals) / RATE + 0.001
 
 
+@pytest.mark.slow
+@given(st.lists(st.tuples(SIZES, TURNS)))
+def test_who_wakes_at_the_deadline_finds_something(arrivals: list[tuple[int, Turn]]) -> None:
+    """Whatever waits, and for what: or an endpoint would wake again and again, at once, for nothing."""
+    pacer = a_pacer()
+    for size, turn in arrivals:
+        pacer.push(turn, size, str(size))
+
+    now = 0.0
+    while pacer.deadline() < math.inf:
+        now = max(now, pacer.deadline())
+        popped = pacer.pop(now)
+        assert popped is not None
+        if popped[0] > Turn.UNDER_WAY:
+            pacer.charge(int(popped[1]), now)
+
+
 def test_what_waits_goes_in_the_order_of_turns() -> None:
     pacer = a_pacer()
     for turn in reversed(Turn):
@@ -97,6 +115,7 @@ def test_no_message_begins_while_another_is_under_way() -> None:
     pacer.push(Turn.ENTRIES, 10, "small")
 
     assert pacer.pop(0.0) is None
+    assert pacer.deadline() > 0.0, "nothing can go before the rest can"
     assert [it for _, _, it in sent_until(pacer, 1.0)] == ["rest", "small"]
 
 
