@@ -51,10 +51,12 @@ class Joined(Protocol):
 
 @attrs.frozen(kw_only=True)
 class DatagramFaults:
-    """What happens to datagrams on their way, to each receiver by itself."""
+    """What happens to datagrams on their way: to each receiver by itself, but for `loss_at_source`."""
 
     loss: float = 0.0
     "Part that never arrives, 0 to 1."
+    loss_at_source: float = 0.0
+    "Part that never leaves its sender: what is multicast is lost for all at once."
     bursts: float = 0.0
     "Part with which a time begins when nothing at all arrives …"
     burst_seconds: float = 0.01
@@ -90,6 +92,12 @@ class DatagramNetwork:
     "Directions in which nothing arrives."
     deaf: set[tuple[Place, Place]] = attrs.field(init=False, factory=set[tuple[Place, Place]])
     "Directions in which no multicast arrives."
+    clogged: dict[tuple[Place, Place], float] = attrs.field(
+        init=False, factory=dict[tuple[Place, Place], float]
+    )
+    "Directions that hold everything until that time."
+    silent: set[Place] = attrs.field(init=False, factory=set[Place])
+    "Places whose hosts are down: nobody says that nobody listens."
     is_lost: Callable[[Place, Place | Everybody, bytes], bool] | None = None
     "Asked about each datagram and receiver, for faults of one's own."
     sent: int = attrs.field(init=False, default=0)
@@ -125,13 +133,15 @@ class DatagramNetwork:
         self.bytes_sent += len(data)
         if self._record is not None:
             self._record.append((source, to, data))
+        if self.faults.loss_at_source and self.rng.random() < self.faults.loss_at_source:
+            return
         if to is EVERYBODY:
             for place in sorted(self._joined, key=repr):
                 if (source, place) not in self.deaf:
                     self._carry(source, place, data, now)
         elif to in self._joined:
             self._carry(source, to, data, now)
-        elif source in self._joined and not {(source, to), (to, source)} & self.cut:
+        elif self._refuses(source, to):
             self._fly(now + self.faults.delay[1], self._joined[source], to, None)
 
     def deliver(self, now: float) -> None:
@@ -150,6 +160,11 @@ class DatagramNetwork:
         """When the next arrives; infinity if nothing is on its way."""
         return self._flights[0][0] if self._flights else float("inf")
 
+    def _refuses(self, source: Place, to: Place) -> bool:
+        """Whether `source` is told that nobody listens at `to`."""
+        cut = {(source, to), (to, source)} & self.cut
+        return source in self._joined and to not in self.silent and not cut
+
     def _carry(self, source: Place, place: Place, data: bytes, now: float) -> None:
         """To one receiver, or not."""
         if (source, place) in self.cut or len(data) > self.mtu or self._is_lost(place, now):
@@ -161,7 +176,8 @@ class DatagramNetwork:
             delay = self.rng.uniform(*self.faults.delay)
             if self.faults.straggle and self.rng.random() < self.faults.straggle:
                 delay *= 100
-            self._fly(now + delay, self._joined[place], source, data)
+            due = max(now + delay, self.clogged.get((source, place), now))
+            self._fly(due, self._joined[place], source, data)
 
     def _is_lost(self, place: Place, now: float) -> bool:
         faults = self.faults

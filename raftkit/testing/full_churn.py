@@ -57,6 +57,8 @@ class FullChurn:
     "Newcomers are added."
     make: Callable[[NodeId, Configuration], FullServer]
     "A server that is to join the group with these members, and is started."
+    address_of: Callable[[NodeId], str]
+    "Where a node is to be found."
     operator: Operator
     nursery: trio.Nursery
     asking: bool = attrs.field(init=False, default=False)
@@ -173,7 +175,7 @@ class FullChurn:
         return (self._admission(self.rng.choice(lost or among).id),)
 
     def _admission(self, name: NodeId) -> AddLearner:
-        return AddLearner(id=name, address=f"memory:{name}", promote=self.rng.random() < 0.7)
+        return AddLearner(id=name, address=self.address_of(name), promote=self.rng.random() < 0.7)
 
     def _promote(self, current: Configuration) -> tuple[Change, ...]:
         return tuple(Promote(id=name) for name in self._some(current.learners))

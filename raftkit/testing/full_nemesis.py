@@ -13,7 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import combinations
+from itertools import combinations, permutations
 
 import trio
 
@@ -23,7 +23,7 @@ from raftkit.testing.full_network import FullNetwork
 from raftkit.testing.full_operator import Operator
 from raftkit.testing.full_server import FullServer
 from raftkit.testing.full_stage import Story
-from raftkit.testing.full_swarm import FAULTS, FullSwarm
+from raftkit.testing.full_swarm import DATAGRAM_FAULTS, FAULTS, FullSwarm
 from raftkit.testing.full_upgrades import FullUpgrades
 
 __all__ = ["FullNemesis"]
@@ -65,6 +65,8 @@ class FullNemesis:
         self._nursery = nursery
         self._cut = 0
         "How often links were cut: an older cut does not heal a newer one."
+        self._deafened = 0
+        "The same for who hears no multicasts."
 
     async def run(self) -> None:
         """Strike until it is over."""
@@ -158,10 +160,19 @@ class FullNemesis:
         ways = self.rng.choice(("in", "out", "both"))
         for other in self.servers:
             if ways != "in":
-                self.network.clogged[server.id, other.id] = until
+                self.network.clog(server.id, other.id, until)
             if ways != "out":
-                self.network.clogged[other.id, server.id] = until
+                self.network.clog(other.id, server.id, until)
         return True
+
+    def deafen(self) -> bool:
+        """Some hear no multicasts of some others, as behind a switch that has forgotten who listens."""
+        names = [it.id for it in self.servers]
+        ways = [way for way in permutations(names, 2) if self.rng.random() < 0.4]
+        self.network.deafen(ways)
+        self._deafened += 1
+        self._nursery.start_soon(self._hears, self._deafened, self._around(2 * FAULT_SECONDS))
+        return bool(ways)
 
     def close_links(self) -> bool:
         """Every connection of a server breaks while nothing is wrong at either end."""
@@ -170,7 +181,7 @@ class FullNemesis:
 
     def weather(self) -> bool:
         """The network is another from now on."""
-        self.network.faults = self.swarm.weather(self.rng)
+        self.network.weather(self.swarm.weather(self.rng))
         return True
 
     def step_clock(self) -> bool:
@@ -280,11 +291,16 @@ class FullNemesis:
         if self._cut == cut and not self.over:
             self.network.heal()
 
+    async def _hears(self, deafened: int, seconds: float) -> None:
+        await trio.sleep(seconds)
+        if self._deafened == deafened and not self.over:
+            self.network.deafen(())
+
     def _around(self, mean: float) -> float:
         """A time around `mean`: uniform up to twice of it."""
         return 2.0 * mean * self.rng.random()
 
 
 _FAULTS: dict[str, Callable[[FullNemesis], bool]] = {
-    name: getattr(FullNemesis, name) for name in FAULTS
+    name: getattr(FullNemesis, name) for name in (*FAULTS, *DATAGRAM_FAULTS)
 }

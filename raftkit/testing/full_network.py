@@ -1,55 +1,78 @@
-"""The network of a full-stack world: a `MemoryNetwork` whose every frame is part of the story.
+"""What a full-stack world asks of its network, whatever travels on it.
 
-Law: what a frame holds goes into the hash of the story, what it says only to who reads along.
+Law: nodes are named; where they are is the network's own affair.
 """
 
 from __future__ import annotations
 
-import attrs
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
 import trio
 
 from raftkit.model import NodeId
-from raftkit.testing.full_stage import Story
-from raftkit.transports import MemoryEndpoint, MemoryNetwork
-from raftkit.transports.memory import Link
-from raftkit.wire import NEED_DATA, FrameDecoder
+from raftkit.transports import Faults, LossyTransport
 
-__all__ = ["FullNetwork"]
+__all__ = ["FullNetwork", "Way"]
 
-_SHOWN = 160
-"Characters of a message that readers see."
+Way = tuple[NodeId, NodeId]
+"A direction: from, to."
 
 
-@attrs.define(eq=False)
-class FullNetwork(MemoryNetwork):
-    """Carries frames late where a direction is clogged."""
+class FullNetwork(Protocol):
+    """All that lies between the nodes of a world, and what can happen to it."""
 
-    story: Story = attrs.field(kw_only=True)
-    frames: int = attrs.field(init=False, default=0)
-    "Sent so far."
-    clogged: dict[tuple[NodeId, NodeId], float] = attrs.field(
-        init=False, factory=dict[tuple[NodeId, NodeId], float]
-    )
-    "Directions (from, to) that hold every frame until that time."
+    @property
+    def name(self) -> str:
+        """Of what nodes ship with to use it: memory, multicast."""
+        ...
 
-    def carry(self, link: Link, sender: MemoryEndpoint, data: bytes) -> None:
-        """Put `data` on its way, or lose it, or keep it until the clog is gone."""
-        a, b = sender.identity.id, link.other(sender).identity.id
-        self.frames += 1
-        self.story.note(b"%.6f %b%b " % (trio.current_time(), a.encode(), b.encode()) + data)
-        if self.story.show is not None:
-            self._show(sender, f"{a} → {b}", data)
-        left = self.clogged.get((a, b), 0.0) - trio.current_time()
-        if left > 0:
-            link.other(sender).arrive(link, data, left)
-        else:
-            MemoryNetwork.carry(self, link, sender, data)
+    @property
+    def carried(self) -> int:
+        """Frames or datagrams given to it so far."""
+        ...
 
-    def _show(self, sender: MemoryEndpoint, way: str, data: bytes) -> None:
-        decoder = FrameDecoder(scope=sender.scope)
-        decoder.receive_data(data)
-        frame = decoder.next_frame()
-        assert frame is not NEED_DATA  # whole frames travel
-        assert self.story.show is not None
-        said = f"{frame.body!r:.{_SHOWN}}".replace("\n", " ")
-        self.story.show(f"{trio.current_time():10.5f}   {way} {said}")
+    @property
+    def figures(self) -> Mapping[str, int]:
+        """What else the endpoints did that are closed by now."""
+        ...
+
+    def address_of(self, id: NodeId) -> str:  # noqa: A002 - the field's name
+        """Where that node is to be found."""
+        ...
+
+    def transport(self, powered: Callable[[], bool]) -> LossyTransport:
+        """What a node opens, whose host says nothing any more once it is not `powered`."""
+        ...
+
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Carry, for as long as `nursery` lasts."""
+        ...
+
+    def weather(self, faults: Faults) -> None:
+        """Let this happen to what is sent from now on."""
+        ...
+
+    def calm(self) -> None:
+        """Let nothing happen to it any more, and mend all ways."""
+        ...
+
+    def cut(self, sender: NodeId, receiver: NodeId) -> None:
+        """Silently lose everything that goes this way."""
+        ...
+
+    def heal(self) -> None:
+        """Undo every `cut`."""
+        ...
+
+    def clog(self, sender: NodeId, receiver: NodeId, until: float) -> None:
+        """Hold what goes this way until then, in trio's time."""
+        ...
+
+    def deafen(self, ways: Iterable[Way]) -> None:
+        """Lose multicasts, and nothing else, on these ways, in the place of those before."""
+        ...
+
+    def close_links(self, id: NodeId) -> None:  # noqa: A002 - the field's name
+        """Break every link of a node; both ends are told, and try again."""
+        ...

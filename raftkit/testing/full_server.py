@@ -163,7 +163,8 @@ class FullServer:
     def renew(self, group: Configuration) -> None:
         """Begin again with an empty directory, as one that waits to be admitted to `group`."""
         self.joins, self.harmed, self.refused = True, None, False
-        self.members = {it.id: it.address for it in group.members} | {self.id: f"memory:{self.id}"}
+        self.members = {it.id: it.address for it in group.members}
+        self.members[self.id] = self.network.address_of(self.id)
         self._empty()
         self._renewed = self.running
         if self.running and not self.disk.is_off:
@@ -205,7 +206,9 @@ class FullServer:
             self.story.tell(f"{self.id} healed: {healed}")
         replica = Replica(self.factory, paranoid=True)
         self.witness.began(self.id, replica.newest_version)
-        async with open_server(self._plan(rng), replica, storage, self.network) as server:
+        disk = self.disk
+        transport = self.network.transport(lambda: not disk.is_off)
+        async with open_server(self._plan(rng), replica, storage, transport) as server:
             self.server, self.node = server, Node(server)
             await self._listen(self.node)
 

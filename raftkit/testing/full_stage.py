@@ -17,7 +17,12 @@ from typing import Any
 import trio
 import trio._core._run as _trio_run
 
+from raftkit.model import NodeId
+
 __all__ = ["Story", "repeatable"]
+
+_SHOWN = 160
+"Characters of a message that readers see."
 
 # Its two names for this are private, and meant for Hypothesis, which needs the same.
 _scheduler: dict[str, Any] = _trio_run.__dict__
@@ -66,6 +71,12 @@ class Story:
     def note(self, what: bytes) -> None:
         """Add what matters to the hash and not to readers."""
         self._hash.update(what)
+
+    def overhear(self, sender: NodeId, receiver: NodeId, body: object) -> None:
+        """Show to readers what one says to another. It is no line of the story."""
+        if self.show is not None:
+            said = f"{body!r:.{_SHOWN}}".replace("\n", " ")
+            self.show(f"{trio.current_time():10.5f}   {sender} → {receiver} {said}")
 
     @contextmanager
     def hearing_logs(self) -> Generator[None]:

@@ -9,9 +9,10 @@ import random
 
 import attrs
 
+from raftkit.testing.datagrams import DatagramFaults
 from raftkit.transports import Faults
 
-__all__ = ["FAULTS", "FullSwarm"]
+__all__ = ["DATAGRAM_FAULTS", "FAULTS", "DatagramSwarm", "FullSwarm"]
 
 FAULTS = {
     "crash": 0.3,
@@ -37,6 +38,52 @@ FAULTS = {
     "upgrade": 0.5,
 }
 "How often each happens in a second where it is on. The names are methods of `FullNemesis`."
+DATAGRAM_FAULTS = {"deafen": 0.4}
+"The same, of worlds in which nodes multicast."
+
+
+def _maybe(rng: random.Random, most: float) -> float:
+    """Off, or up to `most`; small values as likely as large ones."""
+    return 0.0 if rng.random() < 0.5 else most * rng.random() ** 2
+
+
+@attrs.frozen(kw_only=True)
+class DatagramSwarm:
+    """The switches of a network of datagrams, beside those that any has."""
+
+    faults: DatagramFaults
+    "What happens to datagrams and not to frames, whatever the weather."
+    harm: dict[str, float]
+    "How often each of `DATAGRAM_FAULTS` happens in a second."
+    datagram_bytes: int
+    "See `MulticastTransport`, as for all below."
+    buffer_capacity: int
+    "Messages that wait in a lane, are kept for repair, or wait behind a gap."
+    recv_buffer_size: int
+    pacing_rate: int
+    hello_interval: float
+
+    @classmethod
+    def draw(cls, rng: random.Random) -> DatagramSwarm:
+        """The switches of one seed."""
+        return cls(
+            faults=DatagramFaults(
+                loss_at_source=_maybe(rng, 0.3),
+                bursts=_maybe(rng, 0.02),
+                burst_seconds=rng.choice((0.01, 0.1)),
+                straggle=_maybe(rng, 0.1),
+            ),
+            harm={
+                name: rate * (0.3 + rng.random())
+                for name, rate in DATAGRAM_FAULTS.items()
+                if rng.random() < 0.5
+            },
+            datagram_bytes=rng.choice((512, 1200, 1200, 8000)),
+            buffer_capacity=rng.choice((2, 16, 256)),
+            recv_buffer_size=rng.choice((4096, 1 << 20, 1 << 20)),
+            pacing_rate=rng.choice((256 * 1024, 64 * 1024 * 1024)),
+            hello_interval=rng.choice((0.2, 1.0)),
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -85,11 +132,6 @@ class FullSwarm:
     @classmethod
     def draw(cls, rng: random.Random) -> FullSwarm:
         """The switches of one seed."""
-
-        def maybe(most: float) -> float:
-            """Off, or up to `most`; small values as likely as large ones."""
-            return 0.0 if rng.random() < 0.5 else most * rng.random() ** 2
-
         intensity = rng.choice((0.5, 1.0, 2.0))
         calls = {
             "by_token": 3.0,
@@ -101,8 +143,8 @@ class FullSwarm:
             "read_of_an_age": 1.0,
         }
         return cls(
-            loss=maybe(0.3),
-            duplication=maybe(0.5),
+            loss=_maybe(rng, 0.3),
+            duplication=_maybe(rng, 0.5),
             delay=rng.choice((0.0, 0.005, 0.05, 0.2)),
             sync=rng.choice((0.0, 0.002, 0.02, 0.1)),
             downtime=rng.choice((0.1, 1.0, 4.0)),
@@ -119,7 +161,7 @@ class FullSwarm:
             snapshot_entries=rng.choice((0, 3, 3, 10)),
             session_idle=rng.choice((3600.0, 3600.0, 2.0)),
             sessions_max=rng.choice((4096, 4096, 4)),
-            drift=maybe(0.05),
+            drift=_maybe(rng, 0.05),
             segment_bytes=rng.choice((2048, 8192, 65536)),
             limits={
                 "append_bytes_max": rng.choice((1, 100, 256 * 1024)),

@@ -21,7 +21,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -34,12 +34,14 @@ from raftkit.node import Node
 from raftkit.testing.append_lists import Outcome
 from raftkit.testing.full_churn import FullChurn
 from raftkit.testing.full_clients import Client
+from raftkit.testing.full_memory import FullMemory
+from raftkit.testing.full_multicast import FullMulticast
 from raftkit.testing.full_nemesis import FullNemesis
 from raftkit.testing.full_network import FullNetwork
 from raftkit.testing.full_operator import Operator
 from raftkit.testing.full_server import FullServer
 from raftkit.testing.full_stage import Story, repeatable
-from raftkit.testing.full_swarm import FullSwarm
+from raftkit.testing.full_swarm import DatagramSwarm, FullSwarm
 from raftkit.testing.full_upgrades import FullUpgrades
 from raftkit.testing.full_views import (
     are_all,
@@ -62,15 +64,17 @@ from raftkit.testing.full_workloads import (
     slipping,
 )
 from raftkit.testing.world_shadows import InvariantViolated, fail
-from raftkit.transports import Faults
 
-__all__ = ["FullReport", "FullWorld", "InvariantViolated"]
+__all__ = ["FullReport", "FullWorld", "InvariantViolated", "Transport"]
 
+Transport = Literal["memory", "multicast"]
 NAMES = "abcdefg"
 "Of founders."
 CLIENTS = 5
 FOUNDING_SECONDS = 20.0
 "A group in which nothing goes wrong is born and has a leader after this long."
+TRANSPORTS: tuple[Transport, ...] = ("memory", "memory", "multicast")
+"Of seeds 0, 1, 2, and so on."
 LEADER_SECONDS = 20.0
 "A connected majority has a leader after this long (L1)."
 SETTLE_SECONDS = 60.0
@@ -85,12 +89,14 @@ class FullReport:
     "Which world."
     nodes: int
     "Servers."
+    transport: str
+    "What they talked over."
     trace_hash: str
     "Of the whole story: equal for equal worlds."
     ticks: int
     "Virtual time, in ticks of 10 ms."
     deliveries: int
-    "Frames given to the network."
+    "Frames, or datagrams, given to the network."
     steps: int
     "Lines of the story."
     lives: int
@@ -117,6 +123,8 @@ class FullReport:
     "Wrong states that were replaced."
     refused: int
     "Directories refused as corrupt."
+    network: dict[str, int]
+    "What endpoints of datagrams did."
     faults: dict[str, int]
     "How often each fault happened."
     orders: dict[str, int]
@@ -136,6 +144,7 @@ class FullWorld:
         nodes: int = 3,
         seconds: float = 10.0,
         slips: bool = False,
+        transport: Transport | None = None,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         """`nodes` from 1 to 7; a storm of so many virtual `seconds`; `trace` is told all that happens.
@@ -144,7 +153,7 @@ class FullWorld:
         Without one they are lists, in some worlds with newer code to come, in others with slips. `slips`
         says that its state may become wrong on a node, now and then: then snapshots are cut often, no
         directory is harmed, the group stays, all servers see the calm, and there such a state must be
-        found and mended.
+        found and mended. `transport` is what nodes talk over; without one, the seed says.
         """
         self.seed = seed
         self.rng = random.Random(f"raftkit full world {seed}")
@@ -156,10 +165,10 @@ class FullWorld:
         self.story = Story(trace)
         self.witness = Witness(self.story, slips, "change_group" not in self.swarm.faults)
         self.workload = workload
-        self.network = FullNetwork(seed=self.rng.getrandbits(64), story=self.story)
+        self.network = self._network(transport or TRANSPORTS[seed % len(TRANSPORTS)])
         self.history: list[Asked] = []
         self.seconds = seconds
-        members: dict[NodeId, str] = {name: f"memory:{name}" for name in NAMES[:nodes]}
+        members: dict[NodeId, str] = {name: self.network.address_of(name) for name in NAMES[:nodes]}
         self.servers = [self._server(name, members) for name in members]
         self.clients = [self._client(f"c{number}") for number in range(CLIENTS)]
         self.operator = Operator(rng=self._chance(), story=self.story)
@@ -193,6 +202,7 @@ class FullWorld:
         async with trio.open_nursery() as nursery:
             self._prepare(nursery)
             self.story.tell(f"world {self.seed}: {self.swarm}")
+            self.network.begin(nursery)
             await self._is_founded(nursery)
             async with trio.open_nursery() as callers:
                 for client in self.clients:
@@ -218,6 +228,7 @@ class FullWorld:
             story=self.story,
             servers=self.servers,
             make=partial(self._newcomer, nursery),
+            address_of=self.network.address_of,
             operator=self.operator,
             nursery=nursery,
         )
@@ -232,6 +243,16 @@ class FullWorld:
             story=self.story,
             nursery=nursery,
         )
+
+    def _network(self, transport: Transport) -> FullNetwork:
+        seed = self.rng.getrandbits(64)
+        if transport == "memory":
+            return FullMemory(seed=seed, story=self.story)
+        # Drawn apart, so that who adds a switch there changes no world over memory.
+        rng = random.Random(f"raftkit full datagrams {self.seed}")
+        swarm = DatagramSwarm.draw(rng)
+        self.swarm = attrs.evolve(self.swarm, faults=self.swarm.faults | swarm.harm)
+        return FullMulticast(rng=rng, swarm=swarm, story=self.story)
 
     def _chance(self) -> random.Random:
         """A generator for one part of the world, so that no part changes another."""
@@ -277,7 +298,7 @@ class FullWorld:
 
     async def _storm(self, nursery: trio.Nursery) -> None:
         self.story.tell("storm")
-        self.network.faults = self.swarm.weather(self.rng)
+        self.network.weather(self.swarm.weather(self.rng))
         nursery.start_soon(self.nemesis.run)
         await trio.sleep(self.seconds)
 
@@ -292,9 +313,7 @@ class FullWorld:
         for client in self.clients:
             client.over = True
         quorum = self._some_quorum()
-        self.network.heal()
-        self.network.faults = Faults()
-        self.network.clogged.clear()
+        self.network.calm()
         for server in self.servers:
             server.sync, server.stalled_until = min(server.sync, 0.02), 0.0
             if server not in quorum:
@@ -435,9 +454,10 @@ class FullWorld:
         return FullReport(
             seed=self.seed,
             nodes=len(self.servers),
+            transport=self.network.name,
             trace_hash=self.story.digest,
             ticks=int(trio.current_time() * 100),
-            deliveries=self.network.frames,
+            deliveries=self.network.carried,
             steps=self.story.lines,
             lives=sum(it.life for it in self.servers),
             elections=len(self.witness.leaders),
@@ -452,6 +472,7 @@ class FullWorld:
             healed=self.witness.healed,
             version=self.witness.version,
             refused=sum(it.refused for it in self.servers),
+            network=dict(self.network.figures),
             faults=dict(self.nemesis.count),
             orders=dict(self.operator.done),
         )

@@ -22,7 +22,7 @@ from pathlib import Path
 import attrs
 
 from raftkit.driver import open_recorder
-from raftkit.testing.full_world import FullReport, FullWorld
+from raftkit.testing.full_world import FullReport, FullWorld, Transport
 from raftkit.testing.world import InvariantViolated, Report, World
 
 __all__ = ["Failure", "main", "soak"]
@@ -57,13 +57,15 @@ def soak(
     jobs: int,
     seconds: float | None = None,
     storm: float | None = None,
+    transport: Transport | None = None,
 ) -> Iterator[Report | FullReport | Failure]:
     """Run a world for each of `seeds`, in `jobs` processes; after `seconds` begin no more of them.
 
-    With `storm`, in virtual seconds, they are full-stack worlds, and `deliveries` means nothing.
+    With `storm`, in virtual seconds, they are full-stack worlds, and `deliveries` means nothing; `transport`
+    is what their nodes talk over, and without it each seed says.
     """
     batches = _batches(seeds, seconds)
-    run = partial(_run_batch, nodes=nodes, deliveries=deliveries, storm=storm)
+    run = partial(_run_batch, nodes=nodes, deliveries=deliveries, storm=storm, transport=transport)
     if jobs == 1:
         for batch in batches:
             yield from run(batch)
@@ -92,7 +94,12 @@ def _batches(seeds: Iterable[int], seconds: float | None) -> Iterator[list[int]]
 
 
 def _run_batch(
-    seeds: Sequence[int], *, nodes: int, deliveries: int, storm: float | None
+    seeds: Sequence[int],
+    *,
+    nodes: int,
+    deliveries: int,
+    storm: float | None,
+    transport: Transport | None,
 ) -> list[Report | FullReport | Failure]:
     # A world is a knot of references, many short-lived; collecting it once at its end is enough.
     gc.disable()
@@ -102,9 +109,12 @@ def _run_batch(
             if storm is None:
                 outcomes.append(World(seed, nodes=nodes, deliveries=deliveries).run())
             else:
-                outcomes.append(FullWorld(seed, nodes=nodes, seconds=storm).run())
+                world = FullWorld(seed, nodes=nodes, seconds=storm, transport=transport)
+                outcomes.append(world.run())
         except InvariantViolated as violation:
             kind = f"--deliveries {deliveries}" if storm is None else f"--full --storm {storm:g}"
+            if transport is not None:
+                kind = f"{kind} --transport {transport}"
             outcomes.append(_failure(violation, seed, f"--nodes {nodes} {kind}"))
         gc.collect()
     return outcomes
@@ -142,6 +152,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--storm", type=float, default=10.0, help="with --full: virtual seconds of a storm (10)"
     )
+    parser.add_argument(
+        "--transport",
+        choices=("memory", "multicast", "any"),
+        default="any",
+        help="with --full: what nodes talk over; in a world of each third seed it is multicast (any)",
+    )
     parser.add_argument("--jobs", type=int, default=2, help="processes (2)")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     parser.add_argument("--trace", action="store_true", help="with --seed: print all that happens")
@@ -171,11 +187,21 @@ def _seeds(options: argparse.Namespace) -> Iterable[int]:
     return range(options.first_seed, options.first_seed + worlds)
 
 
+def _transport(options: argparse.Namespace) -> Transport | None:
+    return None if options.transport == "any" else options.transport
+
+
 def _watch(options: argparse.Namespace) -> int:
     """Run one world, and show or record all that happens in it."""
     if options.full:
         return _show(
-            FullWorld(options.seed, nodes=options.nodes, seconds=options.storm, trace=print)
+            FullWorld(
+                options.seed,
+                nodes=options.nodes,
+                seconds=options.storm,
+                transport=_transport(options),
+                trace=print,
+            )
         )
     recorder = None if options.record is None else open_recorder(options.record)
     world = World(
@@ -218,6 +244,7 @@ def _soak(seeds: Iterable[int], options: argparse.Namespace) -> int:
         jobs=options.jobs,
         seconds=options.seconds,
         storm=options.storm if options.full else None,
+        transport=_transport(options),
     ):
         totals["worlds"] += 1
         first, last = outcome.seed if first is None else first, outcome.seed
@@ -260,8 +287,10 @@ def _soak(seeds: Iterable[int], options: argparse.Namespace) -> int:
 
 def _add(totals: Counter[str], report: Report | FullReport) -> None:
     for name, value in attrs.asdict(report).items():
-        if name in ("faults", "orders"):
-            totals.update({f"{name[:-1]} {kind}": count for kind, count in value.items()})
+        if name in ("faults", "orders", "network"):
+            totals.update({f"{name.removesuffix('s')} {kind}": n for kind, n in value.items()})
+        elif name == "transport":
+            totals[f"worlds over {value}"] += 1
         elif name not in ("seed", "nodes", "trace_hash", "version"):
             totals[name] += value
 

@@ -156,3 +156,36 @@ def test_chosen_datagrams_are_lost() -> None:
 
     assert b.said == [b"that"]
     assert sent == [("a", "b", b"this"), ("a", "b", b"that")]
+
+
+def test_what_is_lost_at_its_source_is_lost_for_all() -> None:
+    network, (_, b, c) = network_of("abc", DatagramFaults(loss_at_source=0.5))
+    for n in range(100):
+        network.send("a", EVERYBODY, bytes([n]), 0.0)
+    network.deliver(1.0)
+
+    assert b.said == c.said
+    assert 30 < len(b.said) < 70
+
+
+def test_clogged_direction_holds_everything_and_then_lets_go() -> None:
+    network, (a, b) = network_of("ab")
+    network.clogged["a", "b"] = 3.0
+    for said in (b"1", b"2"):
+        network.send("a", "b", said, 1.0)
+    network.send("b", "a", b"free", 1.0)
+    network.deliver(2.9)
+    assert (a.said, b.said) == ([b"free"], [])
+
+    network.deliver(3.0)
+    assert b.said == [b"1", b"2"]
+
+
+def test_host_that_is_down_refuses_nothing() -> None:
+    network, (a, _) = network_of("ab")
+    network.leave("b")
+    network.silent.add("b")
+    network.send("a", "b", b"x", 0.0)
+    network.deliver(1.0)
+
+    assert a.refusals == []

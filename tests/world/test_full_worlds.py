@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 
 import pytest
 
 from raftkit.testing.full_workloads import AppendLists, Registers, slipping
-from raftkit.testing.full_world import FullReport, FullWorld
+from raftkit.testing.full_world import TRANSPORTS, FullReport, FullWorld
 from tests.world.chosen_faults import only
 
 SECONDS = 6.0
@@ -20,6 +21,15 @@ def world(seed: int, *, nodes: int = 3) -> FullReport:
     return FullWorld(seed, nodes=nodes, seconds=SECONDS).run()
 
 
+def multicasting(
+    seed: int, *, nodes: int = 3, trace: Callable[[str], None] | None = None
+) -> FullReport:
+    """A world over datagrams, whose storm is half as long: its nodes do much more."""
+    return FullWorld(
+        seed, nodes=nodes, seconds=SECONDS / 2, transport="multicast", trace=trace
+    ).run()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed, nodes", [(1, 3), (2, 3), (5, 3), (16, 3), (18, 5), (3, 1)])
 def test_what_was_told_is_what_is(seed: int, nodes: int) -> None:
@@ -27,6 +37,32 @@ def test_what_was_told_is_what_is(seed: int, nodes: int) -> None:
     report = world(seed, nodes=nodes)
 
     assert report.acknowledged > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed, nodes", [(4, 3), (7, 5)])
+def test_what_was_told_over_multicast_is_what_is(seed: int, nodes: int) -> None:
+    """The endpoint that ships, over datagrams of which many are repaired, and some left to Raft."""
+    report = multicasting(seed, nodes=nodes)
+
+    assert report.transport == "multicast"
+    assert report.acknowledged > 0
+    did = report.network
+    assert min(did[f"datagrams {it}"] for it in ("multicast", "repaired", "given up")) > 0
+
+
+@pytest.mark.slow
+def test_who_hears_no_multicasts_is_told_all_the_same() -> None:
+    """Those that stay deaf in the calm are held to the same promises."""
+    with only(deafen=2.0, crash=0.3):
+        report = multicasting(7)
+
+    assert report.network["fallbacks"] > 0
+    assert report.acknowledged > 0
+
+
+def test_each_third_seed_is_a_world_of_multicast() -> None:
+    assert [FullWorld(seed).network.name for seed in range(6)] == [*TRANSPORTS, *TRANSPORTS]
 
 
 @pytest.mark.slow
@@ -99,6 +135,26 @@ def test_hash_seed_changes_nothing() -> None:
     )
 
     assert elsewhere.stdout.split() == [world(16).trace_hash]
+
+
+@pytest.mark.slow
+def test_one_seed_is_one_world_of_datagrams() -> None:
+    """In another process, under another hash seed, and whether or not somebody reads along."""
+    code = (
+        "from tests.world.test_full_worlds import multicasting\nprint(multicasting(1).trace_hash)"
+    )
+    elsewhere = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONHASHSEED": "4242"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines: list[str] = []
+
+    assert elsewhere.stdout.split() == [multicasting(1, trace=lines.append).trace_hash]
+    assert any("is linked to" in line for line in lines)
+    assert any("AppendEntries" in line for line in lines)
 
 
 @pytest.mark.slow

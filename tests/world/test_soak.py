@@ -43,6 +43,17 @@ def test_result_says_what_was_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert (result["first_seed"], result["last_seed"], result["worlds"]) == (7, 11, 5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("chosen", ["memory", "multicast"])
+def test_full_worlds_are_run_over_what_is_chosen(
+    chosen: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--full", "--nodes", "1", "--storm", "1", "--worlds", "1", "--jobs", "1", "--json"]
+    assert soak.main([*words, "--transport", chosen]) == 0
+
+    assert json.loads(capsys.readouterr().out)[f"worlds over {chosen}"] == 1
+
+
 def test_no_time_is_no_world(capsys: pytest.CaptureFixture[str]) -> None:
     assert soak.main(["--seconds", "0", "--jobs", "1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["first_seed"] is None
