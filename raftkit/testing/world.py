@@ -38,6 +38,8 @@ from raftkit.testing.world_swarm import ENTRY_BYTES_MAX, Swarm
 __all__ = ["InvariantViolated", "Report", "World", "founding_of"]
 
 NAMES = "abcdefg"
+MULTICASTING = 3
+"In each world of so many, the last, servers multicast."
 ELECTION_TICKS_MAX = Settings().election_timeout_ms[1] // TICK_MS
 "Longest election timeout."
 LEADER_TICKS_MAX = 20 * ELECTION_TICKS_MAX
@@ -109,6 +111,8 @@ class World:
         """
         rng = random.Random(f"raftkit world {seed}")
         swarm = Swarm.draw(rng)
+        if seed % MULTICASTING == MULTICASTING - 1:
+            swarm = swarm.multicasting(rng)
         configuration, founding = founding_of(nodes, leases=swarm.leases)
         self.seed = seed
         self.deliveries = 0
@@ -280,6 +284,7 @@ class World:
             server.free_disk()
         self._pass(SETTLE_TICKS)  # what was asked is done, or refused
         self.stage.swarm = self.stage.swarm.calm()
+        self.network.deaf = frozenset()
         self.network.clogged.clear()
         possible = self.churn.possible_configurations()
         quorum = self._some_quorum(possible)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, permutations
 
 import attrs
 
@@ -23,7 +23,7 @@ from raftkit.testing.world_forgery import forge
 from raftkit.testing.world_network import Link, Network
 from raftkit.testing.world_server import STALL_TICKS, Server
 from raftkit.testing.world_stage import Stage
-from raftkit.testing.world_swarm import FAULTS
+from raftkit.testing.world_swarm import FAULTS, MULTICAST_FAULTS
 
 __all__ = ["Nemesis"]
 
@@ -109,6 +109,13 @@ class Nemesis:
         rng = self.stage.rng
         pairs = [pair for pair in combinations(self.servers, 2) if rng.random() < 0.4]
         self._cut(link for a, b in pairs for link in ((a, b), (b, a)))
+
+    def deafen(self) -> None:
+        """Some hear no multicasts of some others, as behind a switch that has forgotten who listens."""
+        rng = self.stage.rng
+        ways = [way for way in permutations(self.servers, 2) if rng.random() < 0.4]
+        self.network.deaf = frozenset(ways)
+        self.stage.agenda.after(self.stage.around(70.0), self._hear, self.network.deaf)
 
     def clog(self) -> None:
         """A link holds everything for a while and then delivers it."""
@@ -265,6 +272,10 @@ class Nemesis:
         if self.network.cut is cut:
             self.network.cut = frozenset()
 
+    def _hear(self, deaf: frozenset[Link]) -> None:
+        if self.network.deaf is deaf:
+            self.network.deaf = frozenset()
+
     def _resume(self, server: Server, life: int) -> None:
         if server.life == life and server.paused:
             server.resume()
@@ -287,4 +298,6 @@ class Nemesis:
             server.take(PeerUnreachable(peer=peer, succession=tuple(heard)))
 
 
-_FAULTS: dict[str, Callable[[Nemesis], None]] = {name: getattr(Nemesis, name) for name in FAULTS}
+_FAULTS: dict[str, Callable[[Nemesis], None]] = {
+    name: getattr(Nemesis, name) for name in (*FAULTS, *MULTICAST_FAULTS)
+}

@@ -103,7 +103,7 @@ class Server:
         self._freshness = Freshness()
         self._asked_ns: dict[int, int] = {}
         self._ticked = 0
-        self._held: deque[tuple[int, NodeId, Send]] = deque()
+        self._held: deque[tuple[int, Send]] = deque()
         self._machine_free_at = 0.0
         self._on_crash = on_crash
         self._on_configuration = on_configuration
@@ -333,18 +333,16 @@ class Server:
 
     def _perform(self, effects: Effects) -> None:
         for send in effects.send_now:
-            for target in send.targets:
-                self._send(target, send)
+            self._send(send)
         if effects.persist is not None:
             self._write(effects.persist)
             if self.raft is None:
                 return
         for send in effects.send_after_persist:
-            for target in send.targets:
-                if self.disk.queue:
-                    self._held.append((self.disk.queue[-1].sequence, target, send))
-                else:
-                    self._send(target, send)
+            if self.disk.queue:
+                self._held.append((self.disk.queue[-1].sequence, send))
+            else:
+                self._send(send)
         for fetch in effects.fetch:
             self._later(self.stage.swarm.disk, self._fetch, fetch)
         for request in effects.read_snapshot:
@@ -360,9 +358,10 @@ class Server:
             if isinstance(answer, ReadConfirmed) and asked_ns is not None:
                 self._freshness.confirmed(answer.index, asked_ns)
 
-    def _send(self, target: NodeId, send: Send) -> None:
-        self.ghosts.sent(self.shadow, target, send.message)
-        self.network.send(self.identity, target, send.message)
+    def _send(self, send: Send) -> None:
+        for target in send.targets:
+            self.ghosts.sent(self.shadow, target, send.message)
+        self.network.send(self.identity, send.targets, send.message)
 
     def _write(self, write: Write) -> None:
         self.writes += write.compact_to is None  # which only follows a snapshot
@@ -392,8 +391,8 @@ class Server:
             write = self.disk.perform()
             self.ghosts.performed(self.shadow, write)
             while self._held and self._held[0][0] <= write.sequence:
-                _, target, send = self._held.popleft()
-                self._send(target, send)
+                _, send = self._held.popleft()
+                self._send(send)
         if self.disk.queue:
             self._sync()
         self.take(Persisted(sequence=sequence))

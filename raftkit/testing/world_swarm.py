@@ -13,7 +13,7 @@ import attrs
 from raftkit.config import Config
 from raftkit.model import Identity
 
-__all__ = ["ENTRY_BYTES_MAX", "FAULTS", "Swarm"]
+__all__ = ["ENTRY_BYTES_MAX", "FAULTS", "MULTICAST_FAULTS", "Swarm"]
 
 ENTRY_BYTES_MAX = 1024
 "Of all worlds."
@@ -42,6 +42,8 @@ FAULTS = {
     "change_group": 4.0,
 }
 "How often each happens in 100 ticks where it is on. The names are methods of `Nemesis`."
+MULTICAST_FAULTS = {"deafen": 1.0}
+"The same, of worlds in which servers multicast."
 
 
 @attrs.frozen(kw_only=True)
@@ -101,6 +103,9 @@ class Swarm:
     drift: float
     "Most by which a server's clock is too fast or too slow."
 
+    multicast: bool = False
+    "Whether a message to several travels as one."
+
     @classmethod
     def draw(cls, rng: random.Random) -> Swarm:
         """The switches of one seed."""
@@ -144,6 +149,15 @@ class Swarm:
             # Leases bear a tenth between two clocks; what else holds, holds whatever clocks do.
             drift=maybe(0.05 if leases else 0.25),
         )
+
+    def multicasting(self, rng: random.Random) -> Swarm:
+        """The same servers, that multicast."""
+        harm = {
+            name: rate * (0.3 + rng.random())
+            for name, rate in MULTICAST_FAULTS.items()
+            if rng.random() < 0.5
+        }
+        return attrs.evolve(self, multicast=True, faults=self.faults | harm)
 
     def calm(self) -> Swarm:
         """The same servers without any fault of network, disk or machine: what liveness is judged in."""

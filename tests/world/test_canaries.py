@@ -122,7 +122,7 @@ def test_disks_are_rolled_back_by_what_was_durable() -> None:
 
     roll_back = Server.roll_back
     with patch.object(Server, "roll_back", counting):
-        assert first_violation(seeds=20) == "none"
+        assert first_violation(seeds=30) == "none"
 
     assert sum(lost) > 20
     assert len(lost) > 5

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from raftkit.testing.world import World
-from raftkit.testing.world_swarm import FAULTS
+from raftkit.testing.world_swarm import FAULTS, MULTICAST_FAULTS
 
 WORLDS = 12
 "Worlds of one test: small enough that a failing one is found quickly."
@@ -38,7 +38,16 @@ def test_every_fault_and_every_success_happens() -> None:
             changes=report.changes,
         )
 
-    expected = {*FAULTS, "any crash", "elections", "committed", "reads", "snapshots", "changes"}
+    expected = {
+        *FAULTS,
+        *MULTICAST_FAULTS,
+        "any crash",
+        "elections",
+        "committed",
+        "reads",
+        "snapshots",
+        "changes",
+    }
     assert {name for name, count in happened.items() if count} == expected
 
 
