@@ -127,6 +127,12 @@ def _above_zero(_: object, value: float) -> None:
         raise ValueError("Must be a number of seconds above 0.")
 
 
+def _part(_: object, value: float) -> None:
+    """A validator: a part of all, but not all."""
+    if not 0 <= value < 1:
+        raise ValueError("Must be a part from 0 to below 1, such as 0.05.")
+
+
 @app.command
 def bench(
     *,
@@ -135,6 +141,7 @@ def bench(
     machine: Literal["bytes", "typed", "both"] = "both",
     nodes: Annotated[int, Parameter(validator=Number(gte=1, lte=9))] = 3,
     transport: Kind = "tcp",
+    loss: Annotated[float, Parameter(validator=_part)] = 0.0,
     data: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
@@ -155,6 +162,8 @@ def bench(
         How many nodes.
     transport
         How they talk: by TCP, or by UDP multicast, sealed with a key of their own.
+    loss
+        Part of the datagrams that each node loses on purpose, such as 0.05; only with multicast.
     data
         Keep the nodes' directories here: new or empty, on the disk to be measured. Default: a temporary
         directory, removed at the end.
@@ -167,6 +176,7 @@ def bench(
         machine=machine,
         nodes=nodes,
         transport=transport,
+        loss=loss,
         data=data,
         json=json,
     )

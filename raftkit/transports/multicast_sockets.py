@@ -14,7 +14,7 @@ import select
 import socket
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Final
@@ -163,6 +163,8 @@ class MulticastSockets:
     "Arrived by multicast, our own included."
     from_one: Traffic = attrs.field(init=False, factory=Traffic)
     "Arrived for this address alone."
+    is_lost: Callable[[], bool] | None = attrs.field(init=False, default=None)
+    "Asked about each datagram that arrives, for losses of one's own: of a benchmark."
     segmenting: bool = attrs.field(init=False, default=True)
     "Whether the kernel cuts a message into datagrams. False once it has refused."
     _unsent: Counter[str] = attrs.field(init=False, factory=Counter[str])
@@ -343,6 +345,8 @@ class MulticastSockets:
                 for level, kind, value in ancillary:
                     if (level, kind) == (socket.SOL_SOCKET, _SO_RXQ_OVFL):
                         (self._overruns[sock],) = struct.unpack("@I", value[:4])
+                if self.is_lost is not None and self.is_lost():
+                    continue
                 traffic.count(1, len(data))
                 yield data, source
         self._read_errors(self.unicast)

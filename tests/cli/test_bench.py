@@ -22,7 +22,8 @@ from tests.house.source import ROOT
 FIELDS = {
     *("machine", "outstanding", "seconds", "writes", "writes_per_s"),
     *("p50_ms", "p99_ms", "p999_ms", "max_ms"),
-    *("cpu", "others_cpu_percent", "saturated", "bytes_sent"),
+    *("cpu", "others_cpu_percent", "saturated"),
+    *("bytes_sent", "packets_sent", "asked", "repaired", "fallbacks", "overruns"),
     *("acknowledged", "applied", "elections", "errors", "faults"),
 }
 
@@ -88,7 +89,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_each_machine_is_measured_under_each_load(said: dict[str, Any]) -> None:
     measured = [(it["machine"], it["outstanding"]) for it in said["measurements"]]
 
-    assert set(said) == {"environment", "nodes", "transport", "measurements", "faults"}
+    assert set(said) == {"environment", "nodes", "transport", "loss", "measurements", "faults"}
     assert all(set(it) == FIELDS for it in said["measurements"])
     assert measured == [("bytes", 1), ("bytes", 4), ("typed", 1), ("typed", 4)]
     assert (said["nodes"], said["transport"], said["faults"]) == (3, "tcp", [])
@@ -113,6 +114,21 @@ def test_over_multicast_the_leader_sends_once_what_all_get(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+def test_what_is_lost_on_purpose_is_asked_for_again_and_nothing_is_missing(tmp_path: Path) -> None:
+    options = ("--transport", "multicast", "--loss", 0.2, "--outstanding", 16, "--machine", "bytes")
+    _, stdout, stderr = _bench(tmp_path, *options, "--seconds", 1, "--json")
+    found = json.loads(stdout)
+
+    (it,) = found["measurements"]
+    assert found["loss"] == 0.2
+    assert "each loses 20 % of the datagrams that reach it, on purpose" in stderr
+    assert it["asked"] > 0.02 * it["packets_sent"]
+    assert it["repaired"] > 0
+    unknown = it["errors"].get("OutcomeUnknown", 0)
+    assert all(0 <= n - it["acknowledged"] <= unknown for n in it["applied"].values())
+
+
+@pytest.mark.slow
 def test_figures_are_consistent(said: dict[str, Any]) -> None:
     for it in said["measurements"]:
         assert 0.3 <= it["seconds"] < 3
@@ -122,6 +138,8 @@ def test_figures_are_consistent(said: dict[str, Any]) -> None:
         available = it["outstanding"] * (it["seconds"] + it["max_ms"] / 1000)
         assert it["writes"] / 2 * it["p50_ms"] / 1000 <= available
         assert it["bytes_sent"] > 2 * 32 * it["writes"]
+        assert it["packets_sent"] > 0
+        assert (it["asked"], it["repaired"]) == (0, 0)
         assert (it["elections"], it["errors"]) == (0, {})
 
 
@@ -220,6 +238,9 @@ def test_a_node_that_ends_is_the_end_of_the_measurement(tmp_path: Path, node: st
         (["--nodes", "0"], 'Invalid value "0" for --nodes'),
         (["--machine", "neither"], 'Invalid value "neither" for --machine'),
         (["--data", str(ROOT)], f"bench: --data {ROOT} is not empty"),
+        (["--loss", "0.1"], "bench: --loss 0.1: TCP mends losses before raftkit sees them; add"),
+        (["--loss", "1"], 'Invalid value "1.0" for --loss. Must be a part from 0 to below 1'),
+        (["--loss", "-0.1"], 'Invalid value "-0.1" for --loss'),
     ],
 )
 def test_what_can_not_be_is_refused_in_one_line(

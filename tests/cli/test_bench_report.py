@@ -10,6 +10,7 @@ import pytest
 
 from raftkit.cli.bench.environment import Environment
 from raftkit.cli.bench.report import Measurement, Report
+from raftkit.cli.bench.traffic import Traffic
 
 SOUND = Measurement(
     machine="typed",
@@ -24,7 +25,7 @@ SOUND = Measurement(
     cpu_percent={"a": 30.0, "b": 60.0, "c": 30.0},
     others_cpu_percent=5.0,
     cpus=2,
-    bytes_sent=100_000,
+    traffic=Traffic(bytes_sent=100_000, packets_sent=2000),
     acknowledged=1500,
     applied={"a": 1500, "b": 1500, "c": 1500},
     elections=0,
@@ -96,6 +97,22 @@ def test_a_failure_is_a_fault() -> None:
     report = Report(environment=HERE, nodes=3, measurements=(), failure="node a: got SIGKILL")
 
     assert (report.faults, report.exit_code) == (("node a: got SIGKILL",), 1)
+
+
+def test_what_of_the_leader_a_write_costs_the_network_is_told() -> None:
+    lossy = attrs.evolve(SOUND, traffic=attrs.evolve(SOUND.traffic, asked=9, repaired=7))
+
+    assert SOUND.as_words().endswith("; 100 bytes and 2.00 packets a write from the leader")
+    assert lossy.as_words().endswith("2.00 packets a write from the leader, 7 of them repairs")
+    assert (lossy.as_data()["bytes_sent"], lossy.as_data()["repaired"]) == (100_000, 7)
+
+
+def test_traffic_of_a_time_is_what_came_to_it() -> None:
+    """A connection that was closed meanwhile took its segments along: none is no number below."""
+    before = Traffic(bytes_sent=100, packets_sent=10, asked=1)
+    after = Traffic(bytes_sent=150, packets_sent=8, asked=4)
+
+    assert after.since(before) == Traffic(bytes_sent=50, asked=3)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@
     machine      the two replicated state machines
     load         a closed loop of tasks that write
     node         the program of a node process, which runs the load too
+    traffic      what a node sends, and what it is made to lose
     group        the node processes, seen from the benchmark
     environment  the machine under it, and who uses its processors
     report       what was measured: words, table, JSON, exit code

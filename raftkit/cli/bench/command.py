@@ -56,6 +56,8 @@ class Options:
     "From 1."
     transport: Kind
     "How nodes talk."
+    loss: float
+    "Part of the datagrams that each loses, from 0 to below 1. Above 0 only with multicast."
     data: Path | None
     "Where the nodes' directories stay. None: nowhere."
     json: bool
@@ -65,6 +67,10 @@ class Options:
 def run(options: Options) -> int:
     """Run the benchmark and show what it measured. Returns the exit code; raises CannotStart."""
     loads = _loads(options.outstanding)
+    if options.loss and options.transport == "tcp":
+        raise CannotStart(
+            f"--loss {options.loss:g}: TCP mends losses before raftkit sees them; add --transport multicast"
+        )
     directory = data_directory(options.data, prefix="raftkit-bench-")
     console = Console(stderr=options.json)
     try:
@@ -137,6 +143,7 @@ class _Bench:
             environment=self._environment,
             nodes=self._options.nodes,
             transport=self._options.transport,
+            loss=self._options.loss,
             measurements=tuple(self._measurements),
             failure=failure,
         )
@@ -145,8 +152,9 @@ class _Bench:
         """All loads on one machine, by one group."""
         directory, seconds = self._directory / machine, self._options.seconds
         await trio.Path(directory).mkdir()
-        names = names_of(self._options.nodes)
-        async with open_group(machine, directory, names, self._options.transport) as group:
+        names, transport = names_of(self._options.nodes), self._options.transport
+        opened = open_group(machine, directory, names, transport, loss=self._options.loss)
+        async with opened as group:
             for outstanding in self._loads:
                 with view.stage(f"{machine}, {outstanding} outstanding", self.warm_up + seconds):
                     found = await group.measure(outstanding, warm_up=self.warm_up, seconds=seconds)

@@ -15,6 +15,7 @@ import trio
 
 from raftkit.cli.bench.environment import Usage, cpus
 from raftkit.cli.bench.report import Measurement
+from raftkit.cli.bench.traffic import Traffic
 from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, open_child
 from raftkit.cli.network import Kind, network_on_loopback
 from raftkit.cli.percentile import percentile
@@ -27,6 +28,7 @@ PATIENCE_SECONDS = 60.0
 _PAGE = 1_000_000
 "Latencies asked for at once."
 _NAME_MAX = 80
+_TRAFFIC = tuple(it.name for it in attrs.fields(Traffic))
 
 
 class BenchFailed(Exception):
@@ -35,17 +37,25 @@ class BenchFailed(Exception):
 
 @asynccontextmanager
 async def open_group(
-    machine: str, directory: Path, names: tuple[str, ...], transport: Kind = "tcp"
+    machine: str,
+    directory: Path,
+    names: tuple[str, ...],
+    transport: Kind = "tcp",
+    *,
+    loss: float = 0.0,
 ) -> AsyncGenerator[Group]:
     """Start a process for each of `names`, on a directory of its own. The body begins when all are open.
+
+    Each loses the part `loss` of the datagrams that reach it.
 
     Raises BenchFailed, perhaps in a group, if one of them ends.
     """
     network = network_on_loopback(transport, names, directory).arguments()
+    arguments = (machine, str(loss), *network)
     async with AsyncExitStack() as stack:
         children = [
             await stack.enter_async_context(
-                open_child(name, "raftkit.cli.bench.node", directory / name, (machine, *network))
+                open_child(name, "raftkit.cli.bench.node", directory / name, arguments)
             )
             for name in names
         ]
@@ -79,7 +89,7 @@ class Group:
         """Put the leader under load, and say what came of it."""
         leader = await self._leader()
         self._usages.clear()
-        measured_seconds, measured, acknowledged, errors, elections, sent = await self._ask(
+        measured_seconds, measured, acknowledged, errors, elections, *traffic = await self._ask(
             leader, "load", outstanding, warm_up, seconds, takes=warm_up + seconds
         )
         assert isinstance(measured_seconds, float)
@@ -99,7 +109,7 @@ class Group:
             cpu_percent=nodes,
             others_cpu_percent=others,
             cpus=cpus(),
-            bytes_sent=unsigned(sent),
+            traffic=Traffic(**dict(zip(_TRAFFIC, map(unsigned, traffic), strict=True))),
             acknowledged=unsigned(acknowledged),
             applied=await self._newly_applied(),
             elections=unsigned(elections),

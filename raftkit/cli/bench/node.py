@@ -1,14 +1,15 @@
 """The program of one node process of the benchmark: a node, and the load, if it is asked for one.
 
-    python -m raftkit.cli.bench.node NAME DIRECTORY bytes|typed NETWORK NAME=HOST:PORT …
+    python -m raftkit.cli.bench.node NAME DIRECTORY bytes|typed LOSS NETWORK NAME=HOST:PORT …
 
-NETWORK and what follows are `raftkit.cli.network.Network.arguments`.
+LOSS is the part of arriving datagrams that it loses, see `traffic`. NETWORK and what follows are
+`raftkit.cli.network.Network.arguments`.
 
 Over the pipe it says `[0, "open"]` once and `[0, "edge"]` at both ends of the measured time, and answers
 
     leader                          → name of the leader, once one is known here
     load outstanding warm-up seconds → measured seconds, measured writes, acknowledged, [error, count] …,
-                                      elections, bytes sent; the last two in the measured time
+                                      elections, then `Traffic`: from there on of the measured time
     latencies first count           → so many of the last load's, four bytes each, in µs
     written                         → applications counted by the machine, linearizable
 
@@ -30,29 +31,23 @@ import trio
 from raftkit import Node, RaftError, open_node
 from raftkit.cli.bench.load import Load
 from raftkit.cli.bench.machine import KEYS, VALUE_BYTES, Register, Table
+from raftkit.cli.bench.traffic import Observed, Traffic
 from raftkit.cli.network import transport_in
 from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
 from raftkit.cli.starting import first_of
 from raftkit.encoding import MalformedError, unsigned
-from raftkit.model import Identity
-from raftkit.transports import (
-    LossyEndpoint,
-    LossyTransport,
-    MulticastEndpoint,
-    Sink,
-    TcpEndpoint,
-)
 
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the node that the arguments name."""
-    name, directory, machine, network, *places = sys.argv[1:]
+    name, directory, machine, loss, network, *places = sys.argv[1:]
     addresses = dict(place.split("=", 1) for place in places)
+    observed = Observed(transport_in(network), float(loss))
     words = None
     try:
-        trio.run(_run, name, Path(directory), machine, addresses, transport_in(network))
+        trio.run(_run, name, Path(directory), machine, addresses, observed)
     except* RaftError as failed:
         words = str(first_of(failed))
     sys.exit(words)
@@ -63,46 +58,20 @@ async def _run(
     directory: Path,
     machine: str,
     addresses: dict[str, str],
-    transport: LossyTransport,
+    observed: Observed,
 ) -> None:
     """The node, until the benchmark closes the pipe."""
-    pipe, counted = stdio_pipe(), _Counted(transport)
+    pipe = stdio_pipe()
     settings = {
         "id": name,
         "members": addresses,
         "data_dir": directory,
-        "transport": counted,
+        "transport": observed,
         "found": len(addresses) == 1,
     }
     async with _open_subject(machine, settings) as subject:
         await pipe.send([NEWS, "open"])
-        await _Service(subject, counted, pipe).run()
-
-
-@attrs.define(eq=False)
-class _Counted:
-    """A transport with its endpoint in reach: it knows how many bytes were sent."""
-
-    _transport: LossyTransport
-    endpoint: LossyEndpoint | None = attrs.field(init=False, default=None)
-
-    @asynccontextmanager
-    async def open_endpoint(
-        self, identity: Identity, address: str, sink: Sink
-    ) -> AsyncGenerator[LossyEndpoint]:
-        """See `LossyTransport`."""
-        async with self._transport.open_endpoint(identity, address, sink) as self.endpoint:
-            yield self.endpoint
-
-    def bytes_sent(self) -> int:
-        """Given to the kernel so far. What is multicast is sent once."""
-        match self.endpoint:
-            case TcpEndpoint() as endpoint:
-                return endpoint.statistics().bytes_out
-            case MulticastEndpoint() as endpoint:
-                return sum(endpoint.statistics().bytes_out.values())
-            case _:
-                return 0
+        await _Service(subject, observed, pipe).run()
 
 
 @attrs.frozen(kw_only=True)
@@ -148,7 +117,7 @@ class _Service:
     """What a node does for the benchmark."""
 
     _subject: _Subject
-    _counted: _Counted
+    _observed: Observed
     _pipe: Pipe
     _latencies_us: array[int] = attrs.field(init=False, factory=lambda: array("I"))
     "Of the last load."
@@ -184,16 +153,16 @@ class _Service:
 
     async def _load(self, outstanding: int, warm_up: float, seconds: float) -> list[object]:
         """Put this node under load; what was measured."""
-        edges: list[tuple[int, int]] = []
+        edges: list[tuple[int, Traffic]] = []
 
         async def at_edge() -> None:
-            edges.append((self._subject.node.statistics().term, self._counted.bytes_sent()))
+            edges.append((self._subject.node.statistics().term, self._observed.traffic()))
             await self._say([NEWS, "edge"])
 
         load = Load(outstanding=outstanding, write=self._subject.write)
         await load.run(warm_up, seconds, at_edge)
         self._latencies_us = load.latencies_us
-        (_, sent), (_, sent_at_end) = edges
+        (_, before), (_, after) = edges
         return [
             load.measured_seconds,
             len(load.latencies_us),
@@ -201,7 +170,7 @@ class _Service:
             [list(it) for it in sorted(load.errors.items())],
             # A term that nobody won was an election, too; so was one while the last writes were answered.
             self._subject.node.statistics().term - edges[0][0],
-            sent_at_end - sent,
+            *attrs.astuple(after.since(before)),
         ]
 
     async def _say(self, message: list[object]) -> None:

@@ -12,6 +12,7 @@ import attrs
 from rich.table import Table
 
 from raftkit.cli.bench.environment import Environment
+from raftkit.cli.bench.traffic import Traffic
 from raftkit.cli.network import Kind
 
 __all__ = ["Measurement", "Report"]
@@ -48,8 +49,8 @@ class Measurement:
     "By everything else on this machine, the benchmark's own process included."
     cpus: int
     "Cores there are."
-    bytes_sent: int
-    "By the leader, to all others together."
+    traffic: Traffic
+    "Of the leader."
     acknowledged: int
     "Writes, with those of the warm-up and those answered after the end."
     applied: Mapping[str, int]
@@ -86,8 +87,16 @@ class Measurement:
         """One line."""
         return (
             f"{self.machine}, {self.outstanding} outstanding: {self.writes_per_s:,.0f} writes/s, "
-            f"p50 {_ms(self.p50_ms)}, p99 {_ms(self.p99_ms)} ms"
+            f"p50 {_ms(self.p50_ms)}, p99 {_ms(self.p99_ms)} ms{self._traffic_in_words()}"
         )
+
+    def _traffic_in_words(self) -> str:
+        """What of the leader a write costs the network."""
+        sent, words = self.traffic, ""
+        if self.writes and sent.packets_sent:
+            each = sent.bytes_sent / self.writes, sent.packets_sent / self.writes
+            words = f"; {each[0]:.0f} bytes and {each[1]:.2f} packets a write from the leader"
+        return f"{words}, {sent.repaired} of them repairs" if words and sent.repaired else words
 
     def as_data(self) -> dict[str, object]:
         """For JSON."""
@@ -111,7 +120,7 @@ class Measurement:
             },
             "others_cpu_percent": round(self.others_cpu_percent, 1),
             "saturated": self.saturated,
-            "bytes_sent": self.bytes_sent,
+            **attrs.asdict(self.traffic),
             "acknowledged": self.acknowledged,
             "applied": dict(self.applied),
             "elections": self.elections,
@@ -136,6 +145,8 @@ class Report:
     "How many, each a process."
     transport: Kind = "tcp"
     "How they talked."
+    loss: float = 0.0
+    "Part of the datagrams that each was made to lose."
     measurements: tuple[Measurement, ...]
     "In the order in which they were made."
     failure: str = ""
@@ -163,6 +174,7 @@ class Report:
                 "environment": attrs.asdict(self.environment),
                 "nodes": self.nodes,
                 "transport": self.transport,
+                "loss": self.loss,
                 "measurements": [it.as_data() for it in self.measurements],
                 "faults": self.faults,
             }
@@ -201,6 +213,8 @@ class Report:
             f"{self.nodes} processes on one machine, {_NAMES[self.transport]} on loopback; {here.python}, "
             f"{here.cpus} × {here.cpu_model or 'an unknown processor'}, {here.kernel}"
         )
+        if self.loss:
+            yield f"each loses {100 * self.loss:g} % of the datagrams that reach it, on purpose"
         where = here.file_system or "an unknown file system"
         yield f"directories on {where}, write and fdatasync of 64 bytes {here.fsync_ms:.3f} ms"
         if not here.is_durable:
