@@ -64,6 +64,8 @@ INTERFACE_SECONDS: Final = 5.0
 "Between two looks at whether the interface was made anew."
 REJOIN_SECONDS: Final = 60.0
 "After which the group is joined again: switches that nobody queries forget who listens."
+BURST_SECONDS: Final = 0.01
+"In which the kernel may send a burst, however low the rate: heartbeats stand in the same queue of it."
 QUEUE_BYTES_MAX: Final = 12 * 1024 * 1024
 "Of frames that wait in one lane. More than the largest."
 
@@ -135,6 +137,7 @@ class MulticastEndpoint:
             capacity=self.queue_capacity,
             bytes_max=QUEUE_BYTES_MAX,
         )
+        self.sockets.pace(max(self.pacing_rate, int(self._pacer.burst / BURST_SECONDS)))
 
     # ── what the driver asks ─────────────────────────────────────────────────────────────────────
 

@@ -43,6 +43,7 @@ _ERRORS_MAX: Final = 16
 "Refusals read at once."
 
 _SO_RXQ_OVFL: Final = 40
+_SO_MAX_PACING_RATE: Final = 47
 _IP_MTU_DISCOVER: Final = 10
 _IP_RECVERR: Final = 11
 _IP_MULTICAST_ALL: Final = 49
@@ -235,6 +236,11 @@ class MulticastSockets:
                 options[_IP_MTU_DISCOVER] = _PMTUDISC_DONT  # routers may cut, too
         for option, value in options.items():
             self.unicast.setsockopt(level, option, value)
+
+    def pace(self, rate: int) -> None:
+        """Have the kernel send at most `rate` bytes a second where its queue is `fq`; others ignore it."""
+        number = struct.pack("@Q", rate)
+        self.unicast.setsockopt(socket.SOL_SOCKET, _SO_MAX_PACING_RATE, number)
 
     def join(self) -> None:
         """Send and hear multicasts on the interface. Again: leave the group first, and say so anew.

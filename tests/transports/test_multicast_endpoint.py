@@ -6,6 +6,8 @@ What the protocol does about loss, replays and the like is tried in virtual time
 from __future__ import annotations
 
 import logging
+import socket
+import sys
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
@@ -35,6 +37,8 @@ from raftkit.transports.pacing import Turn
 from raftkit.wire import Lane, encode_frame
 from tests.transports.multicast_places import a_group, free_datagram_addresses
 
+SO_MAX_PACING_RATE = 47
+"Of Linux; Python does not name it."
 KEYS = [bytes([n]) * 32 for n in range(1, 4)]
 
 
@@ -329,6 +333,22 @@ async def test_a_second_carries_no_more_than_the_rate(group: str) -> None:
     assert 0.2 * rate * seconds < out < rate * seconds + buffer / 2 + 20_000
     assert slowest < 0.5  # what waits takes seconds
     assert after.dropped.keys() <= {"entries", "bulk"}
+
+
+@pytest.mark.parametrize(
+    "rate, buffer, told",
+    [(2 * 2**20, 32 * 1024, 2 * 2**20), (5 * 2**30, 2**20, 5 * 2**30), (4096, 2**20, 50 * 2**20)],
+)
+async def test_the_kernel_is_told_the_rate_too(
+    group: str, rate: int, buffer: int, told: int
+) -> None:
+    """Where its queue is `fq` it spreads bursts, but never so that a heartbeat waits 10 ms behind one."""
+    transport = a_transport(group, pacing_rate=rate, recv_buffer_size=buffer)
+    async with station("a", transport) as a:
+        sock = endpoint_of(a).sockets.unicast
+        number = sock.getsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 8)
+
+    assert int.from_bytes(number, sys.byteorder) == told
 
 
 @pytest.mark.slow
