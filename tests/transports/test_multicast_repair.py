@@ -49,6 +49,30 @@ def test_one_datagram_serves_all_that_hear_it() -> None:
     assert [it.heard() for it in others] == [[b"once"]] * 6
 
 
+def sent_by_leader(nodes: int) -> tuple[int, int]:
+    """Bytes and datagrams of a leader in 0.8 seconds: 50 appends a second, each acknowledged, and beats."""
+    stage, (a, *others) = together("abcdefghi"[:nodes])
+    record = stage.network.listen()
+    for number in range(40):
+        a.say(random.Random(number).randbytes(1600), *others, lane=Lane.ENTRIES)
+        stage.run(0.01)
+        for it in others:
+            it.say("durable", a)
+        a.say("committed", *others)
+        stage.run(0.01)
+    sent = [data for source, _, data in record if source == a.place]
+    return sum(map(len, sent)), len(sent)
+
+
+@pytest.mark.slow
+def test_what_a_leader_sends_hardly_grows_with_the_group() -> None:
+    """Nine nodes cost it a fifth more than three, at most: each link has words of its own, now and then."""
+    (bytes_3, packets_3), (bytes_9, packets_9) = sent_by_leader(3), sent_by_leader(9)
+
+    assert 40 * 1600 < bytes_3 < bytes_9 <= 1.2 * bytes_3
+    assert packets_9 <= 1.2 * packets_3
+
+
 def test_only_the_targets_hear_it() -> None:
     stage, (a, b, c, d) = together("abcd")
 
