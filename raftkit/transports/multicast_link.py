@@ -124,7 +124,6 @@ class Link:
             self.pulse.hear_message(now)
             if number in GROUP_STREAMS and place >= head:
                 self._group_at = now  # what nobody asked for came by multicast
-        self._ask(number, stream, now)
 
     def on_head(self, number: int, head: int, now: float) -> None:
         """The peer has sent so much on its stream `number`."""
@@ -136,7 +135,6 @@ class Link:
         stream = self._streams.get(number)
         if stream is not None and self._is_meant(number):
             self._deliver(stream.announce(head, now))
-            self._ask(number, stream, now)
 
     def on_gone(self, number: int, ranges: tuple[Range, ...]) -> None:
         """The peer won't send these again."""
@@ -149,7 +147,10 @@ class Link:
         return number not in GROUP_STREAMS or self._accepted != NOT_INVITED
 
     def _ask(self, number: int, stream: InStream, now: float) -> None:
-        """Give up what was asked for in vain, and ask for what is due."""
+        """Give up what was asked for in vain, and ask for what is due.
+
+        Never while something is read: what is missing may be behind it, or in the other socket.
+        """
         if now < stream.deadline:
             return
         self._deliver(stream.give_up(now))

@@ -9,7 +9,7 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -418,6 +418,37 @@ async def test_what_came_while_the_process_was_held_up_is_not_given_up(
 
         assert len(lost) == 10
         assert endpoint_of(b).statistics().given_up == 0
+
+
+@pytest.mark.slow
+async def test_what_has_arrived_and_was_not_read_yet_is_not_asked_for(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Words about a stream come to the other socket, and are read before all that they are about."""
+    arrivals = MulticastSockets.arrivals
+
+    def slowly(self: MulticastSockets) -> Iterator[tuple[bytes, Address]]:
+        for it in arrivals(self):
+            time.sleep(0.000_1)  # a processor that is busy: a turn takes longer than a gap may last
+            yield it
+
+    transport = a_transport(group)
+    async with (
+        station("a", transport) as a,
+        station("b", transport) as b,
+        station("c", transport) as c,
+    ):
+        await join(a, b, c)
+        monkeypatch.setattr(MulticastSockets, "arrivals", slowly)
+        message = append(1, bytes(150_000))
+        a.endpoint.send(("b", "c"), message)
+        for link in endpoint_of(a).engine.links.values():
+            link.say_status(trio.current_time())
+        endpoint_of(a)._settle(trio.current_time())
+        for it in (b, c):
+            await it.wait_message(message)
+
+        assert endpoint_of(a).statistics().asked == 0
 
 
 async def test_what_is_asked_for_twice_is_repaired_once(group: str) -> None:
