@@ -31,6 +31,7 @@ from raftkit.transports.multicast_engine import Engine, EngineSettings
 from raftkit.transports.multicast_group import IP_BYTES, find_interface, parse_group, place_of
 from raftkit.transports.multicast_keys import read_keys
 from raftkit.transports.multicast_sockets import DATAGRAM_BYTES_MAX, open_sockets
+from raftkit.transports.multicast_window import window_of
 from raftkit.wire import cluster_tag
 
 __all__ = ["MulticastTransport"]
@@ -123,7 +124,9 @@ class MulticastTransport:
                 keys=keys,
                 start=secrets.randbits(64),
                 rng=random.SystemRandom(),
-                settings=settings,
+                settings=attrs.evolve(
+                    settings, window=window_of(sockets.recv_buffer_size, settings.datagram_bytes)
+                ),
                 objection=sink.objection,
             )
             endpoint = MulticastEndpoint(

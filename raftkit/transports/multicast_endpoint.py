@@ -200,6 +200,7 @@ class MulticastEndpoint:
             repaired_by_multicast=counts.repaired_to_group,
             missed=self.engine.in_counts.missed,
             given_up=self.engine.in_counts.lost,
+            holds=counts.holds,
             overruns=sockets.overruns,
             overruns_of_peers=counts.overruns_reported,
             settings_mismatches=counts.mismatches,
@@ -352,6 +353,9 @@ class MulticastEndpoint:
         while True:
             for output in self.engine.take_outputs():
                 self._put(output, now)
+            if not self._pacer.is_waiting:
+                return
+            self._pacer.held_until = self.engine.held_until(now)
             popped = self._pacer.pop(self._now)
             if popped is None:
                 return

@@ -41,6 +41,7 @@ from raftkit.transports.multicast_outlet import (
 from raftkit.transports.multicast_pulse import PROOF_FACTOR, Pulse
 from raftkit.transports.multicast_reach import Bits, Reach, Recent
 from raftkit.transports.multicast_ways import Way, first_stream
+from raftkit.transports.multicast_window import Window
 from raftkit.wire import (
     CONTROL_STREAM,
     ClusterKeys,
@@ -68,6 +69,7 @@ from raftkit.wire.control import (
     Open,
     Ping,
     Status,
+    Taken,
     decode_control,
 )
 
@@ -99,6 +101,8 @@ class EngineSettings:
     "Messages of each stream that can be repaired."
     recv_buffer_capacity: int = 256
     "Messages of each stream that may wait behind a gap."
+    window: int = 436
+    "Datagrams of entries and bulk by which receivers may be behind, see `multicast_window.py`."
     frame_bytes_max: int = 8 * 1024 * 1024 + 1024
     "Of the largest frame that is received: as much may wait, a stream."
     settings_hash: bytes = bytes(8)
@@ -191,6 +195,11 @@ class Engine:
             self._group.deadline,
             min((link.deadline for link in self.links.values()), default=float("inf")),
         )
+
+    def held_until(self, now: float) -> float:
+        """Until when entries and bulk are to wait for receivers that are behind; in the past if for none."""
+        ways = (self._group, *(link.way for link in self.links.values()))
+        return max(way.held_until(now) for way in ways)
 
     def discovered(self, now: float) -> tuple[Discovered, ...]:
         """Who said hello on this network lately with a key of this cluster, linked or not."""
@@ -323,13 +332,22 @@ class Engine:
                 self.counts.ignored[Ignored.OTHER_LINK] += 1
                 if body.ends.to == self.start and not isinstance(body, Bye):
                     self._handshakes.accept_again(datagram.start, body.ends, source, now)
-            case Nack() | Gone():
+            case Nack() | Gone() | Taken():
                 if link is None or body.to != self.start:
                     self.counts.ignored[Ignored.NOT_OURS] += 1
-                elif isinstance(body, Nack):
-                    link.on_nack(body, now)
                 else:
-                    link.on_gone(body.stream, body.ranges)
+                    self._on_stream(link, body, now)
+            case _:
+                assert_never(body)
+
+    def _on_stream(self, link: Link, body: Nack | Gone | Taken, now: float) -> None:
+        match body:
+            case Nack():
+                link.on_nack(body, now)
+            case Gone():
+                link.on_gone(body.stream, body.ranges)
+            case Taken():
+                link.on_taken(body)
             case _:
                 assert_never(body)
 
@@ -463,6 +481,7 @@ class Engine:
         del self.links[link.peer], self._by_start[link.proven.start], self._ways[link.way.number]
         if link.reach.bit is not None:
             self._bits.give_back(link.reach.bit, now)
+        self._group.window.forget(link.peer)
 
     # ── what all is made of ──────────────────────────────────────────────────────────────────────
 
@@ -480,6 +499,7 @@ class Engine:
             rng=self.rng,
             status_seconds=settings.status_interval,
             overruns=lambda: self._overruns,
+            window=settings.window,
             messages_max=settings.recv_buffer_capacity,
             bytes_max=settings.frame_bytes_max,
             began_at=now,
@@ -499,4 +519,5 @@ class Engine:
             )
             for stream in streams
         )
-        return Way(to=to, control=control, data=data, outlet=self._outlet)
+        window = Window(datagrams=self.settings.window, counts=self.counts)
+        return Way(to=to, control=control, data=data, window=window, outlet=self._outlet)

@@ -18,6 +18,7 @@ from raftkit.transports.multicast_outlet import FellBack, Ignored, Outlet, Recei
 from raftkit.transports.multicast_pulse import Pulse
 from raftkit.transports.multicast_reach import Reach, Recent
 from raftkit.transports.multicast_ways import Way
+from raftkit.transports.multicast_window import TOLD_PART
 from raftkit.wire import Chunk, InCounts, InStream, Range, ReplayWindow
 from raftkit.wire.control import (
     NEVER,
@@ -28,6 +29,7 @@ from raftkit.wire.control import (
     Nack,
     Ping,
     Status,
+    Taken,
     packed,
 )
 
@@ -68,6 +70,8 @@ class Link:
     "Between two STATUS."
     overruns: Callable[[], int]
     "Datagrams that our own sockets lost."
+    window: int
+    "Datagrams by which we may be behind the peer: it is told before."
     messages_max: int
     "That may wait behind a gap, a stream …"
     bytes_max: int
@@ -80,6 +84,8 @@ class Link:
     "Of the peer's control datagrams."
     _streams: dict[int, InStream] = attrs.field(init=False, factory=dict[int, InStream])
     "What the peer sends, by number."
+    _told: dict[int, int] = attrs.field(init=False, factory=dict[int, int])
+    "How far the peer knows that we have read its streams of entries and bulk."
     _accepted: int = attrs.field(init=False, default=NOT_INVITED)
     "The peer's invitation that holds."
     _echo: int = attrs.field(init=False, default=0)
@@ -98,6 +104,8 @@ class Link:
         self._window = ReplayWindow.above(self.proven.floor)
         for number in (self.proven.theirs, self.proven.theirs + 1):
             self._streams[number] = self._stream(head=0, bit=0)
+        self._told[self.proven.theirs + 1] = 0
+        self.way.window.take(self.peer, 0)
         self._status_at = self.began_at
 
     @property
@@ -118,12 +126,20 @@ class Link:
         if stream is None or not (self._is_meant(number) or place < stream.head):
             self.outlet.counts.ignored[Ignored.OTHER_LINK] += 1
             return
+        self._take(number, place)
         before, head = stream.counts.repeated, stream.head
         self._deliver(stream.receive(place, chunk, now))
         if stream.counts.repeated == before:
             self.pulse.hear_message(now)
             if number in GROUP_STREAMS and place >= head:
                 self._group_at = now  # what nobody asked for came by multicast
+
+    def _take(self, number: int, place: int) -> None:
+        """Tell the peer now and then how far we have read: it waits for us."""
+        told = self._told.get(number)
+        if told is not None and place >= told + self.window // TOLD_PART:
+            self._told[number] = place + 1
+            self._say(Taken(to=self.proven.start, stream=number, head=place + 1))
 
     def on_head(self, number: int, head: int, now: float) -> None:
         """The peer has sent so much on its stream `number`."""
@@ -227,6 +243,11 @@ class Link:
         for ranges in packed(gone):
             self._say(Gone(to=self.proven.start, stream=nack.stream, ranges=ranges))
 
+    def on_taken(self, taken: Taken) -> None:
+        """The peer has read so much of ours."""
+        way = self.group if taken.stream in GROUP_STREAMS else self.way
+        way.take(taken.stream, self.peer, taken.head)
+
     def _note_overruns(self, overruns: int) -> None:
         if overruns > self._overruns:
             self.outlet.counts.overruns_reported += overruns - self._overruns
@@ -243,6 +264,7 @@ class Link:
         else:
             for number, head in since:
                 self._streams[number] = self._stream(head=head, bit=status.bit)
+            self._told[GROUP_STREAMS[1]] = status.since.data
         self._accepted = status.invitation
         self._status_at = float("-inf")  # the peer waits for it
 
@@ -252,7 +274,10 @@ class Link:
         self.reach.on_status(status, sent_at, self.group.positions, self.recent, now)
         if self.reach.invitation != invitation:
             self._status_at = float("-inf")
+        if self.reach.by_multicast and not before:
+            self.group.window.take(self.peer, self.reach.since.data)
         if before and not self.reach.by_multicast:
+            self.group.window.forget(self.peer)
             self.outlet.counts.fallbacks += 1
             self.outlet.tell(FellBack(self.peer))
         elif self.reach.by_multicast and not before and self.reach.fell_at is not None:
@@ -305,7 +330,7 @@ class Link:
         """Tell the peer that the link is closed."""
         self._say(Bye(ends=self.ends, why=why if why.isprintable() else ascii(why)))
 
-    def _say(self, body: Bye | Gone | Nack | Ping | Status) -> None:
+    def _say(self, body: Bye | Gone | Nack | Ping | Status | Taken) -> None:
         self.outlet.say(self.proven.address, body)
 
 

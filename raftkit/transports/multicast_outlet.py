@@ -153,6 +153,8 @@ class Counts:
     "Those of them that were multicast, since several peers missed the same."
     nacks_out: int = 0
     "Times that we asked."
+    holds: int = 0
+    "Times that we waited for a receiver that was behind."
     messages_out: int = 0
     "Given to `send`, one a target that is linked."
     messages_in: int = 0

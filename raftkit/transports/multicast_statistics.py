@@ -49,6 +49,8 @@ class MulticastStatistics:
     "Datagrams of peers that we asked for again."
     given_up: int
     "Datagrams of peers for which we asked in vain."
+    holds: int
+    "Times that entries or bulk waited for a peer that was behind."
     overruns: int
     "Datagrams for which our receive buffers had no room."
     overruns_of_peers: int

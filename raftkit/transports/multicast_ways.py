@@ -12,7 +12,9 @@ from typing import Final
 
 import attrs
 
+from raftkit.model import NodeId
 from raftkit.transports.multicast_outlet import GROUP, Address, Group, Outlet, Output
+from raftkit.transports.multicast_window import Window
 from raftkit.wire import Lane, OutStream, Range
 from raftkit.wire.control import Head, Positions
 
@@ -34,6 +36,8 @@ class Way:
     "Frames of the control lane."
     data: OutStream
     "Frames of the other lanes."
+    window: Window
+    "Of `data`."
     outlet: Outlet
     "Takes what is to be written."
     _unsent: dict[int, int] = attrs.field(init=False, factory=dict[int, int])
@@ -93,6 +97,15 @@ class Way:
         self._put_repair(GROUP, repair.multicast)
         self.outlet.counts.repaired_to_group += len(repair.multicast)
         return repair.gone
+
+    def take(self, number: int, receiver: NodeId, head: int) -> None:
+        """The receiver has read the stream `number` so far."""
+        if number == self.data.numbered.number:
+            self.window.take(receiver, min(head, self._sent(self.data)))
+
+    def held_until(self, now: float) -> float:
+        """See `Window`."""
+        return self.window.held_until(self._sent(self.data), now)
 
     def announce(self, now: float) -> None:
         """Tell the heads of streams that have become quiet, so that a lost end is noticed."""

@@ -99,6 +99,8 @@ class Pacer(Generic[T]):
     "Of each queue, in messages."
     bytes_max: int
     "Of each queue."
+    held_until: float = attrs.field(init=False, default=-math.inf)
+    "Before this time nothing goes but repairs: receivers are behind."
     _all: Bucket = attrs.field(init=False)
     _repairs: Bucket = attrs.field(init=False)
     _queues: tuple[deque[tuple[int, T]], ...] = attrs.field(
@@ -125,6 +127,11 @@ class Pacer(Generic[T]):
     def waiting(self, turn: Turn) -> int:
         """How many wait in that queue."""
         return len(self._queues[turn])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything waits for its turn."""
+        return any(self._queues)
 
     def push(self, turn: Turn, size: int, what: T) -> bool:
         """Let `what`, of so many bytes, wait for its turn. False if there is no room.
@@ -168,9 +175,9 @@ class Pacer(Generic[T]):
     def _may_go(self, turn: Turn, size: int, now: float) -> bool:
         if self._is_held_back(turn):
             return False
-        if turn is Turn.REPAIR and not self._repairs.allows(size, now):
-            return False
-        return self._all.allows(size, now)
+        if turn is Turn.REPAIR:
+            return self._repairs.allows(size, now) and self._all.allows(size, now)
+        return now >= self.held_until and self._all.allows(size, now)
 
     def _is_held_back(self, turn: Turn) -> bool:
         """One message at a time, or the numbers were not in the order of the wire."""
@@ -185,7 +192,9 @@ class Pacer(Generic[T]):
         if not queue or self._is_held_back(turn):
             return math.inf
         ready = self._all.ready_at(queue[0][0])
-        return max(ready, self._repairs.ready_at(queue[0][0])) if turn is Turn.REPAIR else ready
+        if turn is Turn.REPAIR:
+            return max(ready, self._repairs.ready_at(queue[0][0]))
+        return max(ready, self.held_until)
 
     def adapt(self, sent: int, lost: int, now: float) -> None:
         """Go slower if too much is lost; a little faster if nothing is and as much was sent as was allowed.

@@ -10,6 +10,7 @@
     NACK     these datagrams of a stream of yours are missing
     GONE     these of mine can't be sent again, or were not for you
     BYE      this link is closed
+    TAKEN    so much of a stream of yours was read here
 
 Laws: every form has a fixed order and no optional part; what is too short, too long or out of bounds is
 MalformedError, before anything is made of it. Whoever receives it has checked the seal already.
@@ -47,6 +48,7 @@ __all__ = [
     "Ping",
     "Positions",
     "Status",
+    "Taken",
     "decode_control",
     "encode_control",
     "packed",
@@ -236,7 +238,19 @@ class Bye:
     "For people."
 
 
-Control = Hello | Open | Accept | Confirm | Status | Ping | Head | Nack | Gone | Bye
+@attrs.frozen(kw_only=True)
+class Taken:
+    """So far the sender has read a stream of the receiver, told now and then: no need to ask or answer."""
+
+    to: int
+    "The start of whom it is for."
+    stream: int
+    "One of the receiver's."
+    head: int
+    "The number after the highest that was read."
+
+
+Control = Hello | Open | Accept | Confirm | Status | Ping | Head | Nack | Gone | Bye | Taken
 "Everything that is said on stream 0."
 
 _LENGTH = struct.Struct(">H")
@@ -248,6 +262,7 @@ _ACCEPT = struct.Struct(f">{NONCE_BYTES}s{NONCE_BYTES}s")
 _CONFIRM = struct.Struct(f">{NONCE_BYTES}s")
 _STATUS = struct.Struct(">QQIIIIBQQIQQQQ")
 _HEAD = struct.Struct(">IQ")
+_TAKEN = struct.Struct(">QIQ")
 _RANGES = struct.Struct(">QIB")
 _RANGE = struct.Struct(">QH")
 
@@ -277,6 +292,8 @@ def encode_control(body: Control) -> tuple[DatagramKind, bytes]:
             return DatagramKind.GONE, _ranges_out(body)
         case Bye():
             return DatagramKind.BYE, _ends_out(body.ends) + _text_out(body.why[:WHY_MAX])
+        case Taken():
+            return DatagramKind.TAKEN, _TAKEN.pack(body.to, body.stream, body.head)
         case _:
             assert_never(body)
 
@@ -323,6 +340,9 @@ def decode_control(kind: DatagramKind, data: bytes) -> Control:
         case DatagramKind.BYE:
             ends = _ends_in(reader)
             body = Bye(ends=ends, why=printable(reader.text(), length_max=WHY_MAX))
+        case DatagramKind.TAKEN:
+            to, stream, head = _TAKEN.unpack_from(reader.data, reader.skip(_TAKEN.size))
+            body = Taken(to=to, stream=_number(stream), head=head)
         case DatagramKind.CHUNK:
             raise MalformedError("a part of a message where control belongs")
         case _:

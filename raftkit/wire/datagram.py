@@ -66,6 +66,7 @@ class DatagramKind(IntEnum):
     GONE = 8
     PING = 9
     BYE = 10
+    TAKEN = 11
     CHUNK = 32
     "The only kind on streams other than `CONTROL_STREAM`."
 

@@ -33,6 +33,7 @@ from raftkit.testing.transport_conformance import (
 from raftkit.transports import MulticastEndpoint, MulticastTransport, multicast_endpoint
 from raftkit.transports.multicast_outlet import Output, Received
 from raftkit.transports.multicast_sockets import Address, MulticastSockets
+from raftkit.transports.multicast_window import PATIENCE_SECONDS
 from raftkit.transports.pacing import Turn
 from raftkit.wire import Lane, encode_frame
 from tests.transports.multicast_places import a_group, free_datagram_addresses
@@ -418,6 +419,29 @@ async def test_what_came_while_the_process_was_held_up_is_not_given_up(
 
         assert len(lost) == 10
         assert endpoint_of(b).statistics().given_up == 0
+
+
+@pytest.mark.slow
+async def test_a_node_that_is_busy_for_a_moment_loses_nothing(
+    group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sender goes on when it has read: its socket holds a third of what is sent meanwhile."""
+    hear = MulticastEndpoint._hear
+    busy: list[MulticastEndpoint] = []
+    transport = a_transport(group, recv_buffer_size=100_000)
+    async with station("a", transport) as a, station("b", transport) as b:
+        await join(a, b)
+        monkeypatch.setattr(MulticastEndpoint, "_hear", lambda it: 0 if it in busy else hear(it))
+        busy.append(endpoint_of(b))
+        for number in range(30):
+            a.endpoint.send(("b",), append(number + 1, bytes(10_000)))
+        await trio.sleep(PATIENCE_SECONDS * 0.8)
+        busy.clear()
+        await until(lambda: appends(b) == 30)
+        here, there = endpoint_of(a).statistics(), endpoint_of(b).statistics()
+
+    assert (there.overruns, here.asked, here.repaired) == (0, 0, 0)
+    assert here.holds > 0
 
 
 @pytest.mark.slow

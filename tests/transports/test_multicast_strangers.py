@@ -27,6 +27,7 @@ from raftkit.wire.control import (
     Hello,
     Nack,
     Open,
+    Taken,
     encode_control,
 )
 from tests.transports.multicast_parts import KEYS, Post, Stage, all_linked
@@ -297,6 +298,8 @@ def test_words_about_nothing_change_nothing() -> None:
         Nack(to=other, stream=ends.yours, ranges=((0, 5),)),
         Nack(to=own, stream=ends.yours, ranges=((7_000, 7_005),)),
         Gone(to=own, stream=99, ranges=((0, 5),)),
+        Taken(to=own, stream=99, head=5),
+        Taken(to=other, stream=ends.yours + 1, head=5),
         Head(stream=99, head=5),
         Bye(ends=attrs.evolve(ends, to=other), why=""),
         Bye(ends=attrs.evolve(ends, mine=99), why=""),
@@ -313,7 +316,7 @@ def test_words_about_nothing_change_nothing() -> None:
 
     assert a.links() == ["b"]
     assert a.engine.counts.nacked == 0
-    assert a.engine.counts.ignored[Ignored.NOT_OURS] == 3
+    assert a.engine.counts.ignored[Ignored.NOT_OURS] == 4
     assert a.engine.counts.ignored[Ignored.IMPOSTOR] == 2
 
 
@@ -329,6 +332,7 @@ def test_thousands_of_strangers_leave_nothing_behind() -> None:
             Bye(ends=ends, why=""),
             Nack(to=a.engine.start, stream=3, ranges=((0, 1),)),
             Gone(to=a.engine.start, stream=3, ranges=((0, 1),)),
+            Taken(to=a.engine.start, stream=3, head=9),
             Head(stream=3, head=9),
         ):
             a.receive(insider.says(body), f"at-s{n}", stage.now)

@@ -119,6 +119,23 @@ def test_no_message_begins_while_another_is_under_way() -> None:
     assert [it for _, _, it in sent_until(pacer, 1.0)] == ["rest", "small"]
 
 
+def test_while_receivers_are_behind_only_repairs_go() -> None:
+    """Until the time that was set, or until it is taken back."""
+    pacer = a_pacer()
+    for turn in reversed(Turn):
+        pacer.push(turn, 100, turn.name)
+    pacer.held_until = 0.5
+
+    assert pacer.pop(0.0) == (Turn.REPAIR, "REPAIR")
+    assert pacer.pop(0.1) is None
+    assert pacer.deadline() == 0.5
+    assert pacer.pop(0.5) == (Turn.UNDER_WAY, "UNDER_WAY")
+    pacer.held_until = 9.0
+    assert pacer.pop(0.6) is None
+    pacer.held_until = 0.0
+    assert pacer.pop(0.6) == (Turn.ENTRIES, "ENTRIES")
+
+
 def test_what_is_urgent_is_charged() -> None:
     """It has gone already; what can wait pays for it."""
     pacer = a_pacer()

@@ -29,6 +29,7 @@ from raftkit.wire.control import (
     Ping,
     Positions,
     Status,
+    Taken,
     decode_control,
     encode_control,
     packed,
@@ -61,6 +62,7 @@ BODIES: dict[str, Control] = {
     "nack": Nack(to=9, stream=2, ranges=((0, 1), (5, 65_540))),
     "gone": Gone(to=9, stream=4, ranges=((3, 4),)),
     "bye": Bye(ends=ENDS, why="closed the endpoint"),
+    "taken": Taken(to=9, stream=4, head=2**40),
 }
 GOLDEN = Path(__file__).parent / "golden" / "control-1.txt"
 
