@@ -200,6 +200,7 @@ class MulticastEndpoint:
             repaired_by_multicast=counts.repaired_to_group,
             missed=self.engine.in_counts.missed,
             given_up=self.engine.in_counts.lost,
+            crowded=self.engine.in_counts.crowded,
             holds=counts.holds,
             overruns=sockets.overruns,
             overruns_of_peers=counts.overruns_reported,

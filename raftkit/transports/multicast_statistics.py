@@ -49,6 +49,8 @@ class MulticastStatistics:
     "Datagrams of peers that we asked for again."
     given_up: int
     "Datagrams of peers for which we asked in vain."
+    crowded: int
+    "Datagrams of peers for which there was no room behind one that was missing: they count as missing."
     holds: int
     "Times that entries or bulk waited for a peer that was behind."
     overruns: int

@@ -631,9 +631,9 @@ MULTICAST_MUTANTS = (
     _mistake(
         "what-was-not-read-is-asked-for",
         "gaps are asked for when all that has arrived was read",
-        "link",
-        "            self._deliver(stream.announce(head, now))\n",
-        "            self._deliver(stream.announce(head, now))\n            self._ask(number, stream, now)\n",
+        "endpoint",
+        "for _ in range(HEAR_TURNS_MAX):",
+        "for _ in range(0):",
         "endpoint.py::test_what_has_arrived_and_was_not_read_yet_is_not_asked_for",
     ),
     _mistake(
@@ -659,5 +659,21 @@ MULTICAST_MUTANTS = (
         "self.sockets.pace(max(self.pacing_rate, int(self._pacer.burst / BURST_SECONDS)))",
         "self.sockets.pace(self.pacing_rate)",
         "endpoint.py::test_the_kernel_is_told_the_rate_too",
+    ),
+    _mistake(
+        "what-has-no-room-is-not-counted",
+        "what had no room behind a missing message is counted",
+        "endpoint",
+        "crowded=self.engine.in_counts.crowded",
+        "crowded=0",
+        "endpoint.py::test_what_waits_behind_a_missing_message_is_bounded_and_the_rest_is_counted",
+    ),
+    _mistake(
+        "the-bound-of-what-waits-is-not-the-chosen-one",
+        "recv_buffer_capacity messages may wait behind a missing one",
+        "engine",
+        "messages_max=settings.recv_buffer_capacity",
+        "messages_max=256",
+        "endpoint.py::test_what_waits_behind_a_missing_message_is_bounded_and_the_rest_is_counted",
     ),
 )

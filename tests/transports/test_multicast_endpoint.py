@@ -503,6 +503,27 @@ async def test_a_full_lane_drops_and_says_so(group: str) -> None:
         await b.wait_heard("a", 1)
 
 
+@pytest.mark.slow
+@pytest.mark.accept("U-26")
+async def test_what_waits_behind_a_missing_message_is_bounded_and_the_rest_is_counted(
+    group: str,
+) -> None:
+    """It is asked for again when there is room: a bound loses nothing."""
+    messages = [append(number + 1, bytes(100)) for number in range(20)]
+    transport = a_transport(group, recv_buffer_capacity=4)
+    async with station("a", transport) as a, station("b", transport) as b:
+        await join(a, b)
+        left = [True]  # the first that comes, and no other
+        endpoint_of(b).sockets.is_lost = lambda: bool(left) and left.pop()
+        for message in messages:
+            a.endpoint.send(("b",), message)
+        await until(lambda: appends(b) == len(messages))
+        told = endpoint_of(b).statistics()
+
+    assert told.crowded >= 15
+    assert told.given_up == 0
+
+
 # ── how it ends ──────────────────────────────────────────────────────────────────────────────────
 
 

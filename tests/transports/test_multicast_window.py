@@ -164,13 +164,13 @@ def test_who_never_tells_how_far_it_is_costs_one_wait() -> None:
 
 @pytest.mark.slow
 def test_nobody_waits_for_who_left_or_does_not_hear_us() -> None:
-    flood, a, (b, c, d) = a_flood("abcd")
+    flood, a, (b, c, d, e) = a_flood("abcde")
     flood.run(50)
     stage, before = flood.stage, a.engine.counts.holds
     b.close()
     stage.network.deaf.add((a.place, c.place))
     assert stage.until(lambda: not a.is_linked(b) and not a.by_multicast(c))
-    flood.others = [c, d]
+    flood.others = [c, d, e]
 
     flood.run(60)
 
