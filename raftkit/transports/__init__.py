@@ -10,7 +10,7 @@ unless told otherwise. To read in order: `tcp_sockets.py`, `tcp_link.py`, `tcp.p
 `MulticastTransport` joins nodes on one network by UDP, and sends once what several are to hear; datagrams are
 sealed with a key of the cluster. To read in order: `multicast.py`, `multicast_endpoint.py`, `pacing.py`,
 `multicast_group.py`, `multicast_sockets.py`, `multicast_datagrams.py`; and of the protocol
-`multicast_outlet.py`, `_ways`, `_pulse`, `_reach`, `_handshake`, `_link`, `_discovery`, `_engine`;
+`multicast_outlet.py`, `_window`, `_ways`, `_pulse`, `_reach`, `_handshake`, `_link`, `_discovery`, `_engine`;
 `multicast_listening.py` only hears who is there.
 """
 
