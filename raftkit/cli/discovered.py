@@ -47,7 +47,7 @@ def run(options: Options) -> int:
         raise CannotStart(str(error)) from error
     members = _members(options.directory)
     if options.json:
-        print(json.dumps(_facts(heard, members)))
+        print(json.dumps(_facts(heard, transport, members)))
     else:
         _tell(options, transport, heard, members)
     return 0 if heard.nodes else 1
@@ -84,7 +84,9 @@ def _members(directory: Path | None) -> frozenset[str] | None:
             return None
 
 
-def _facts(heard: Overheard, members: frozenset[str] | None) -> dict[str, object]:
+def _facts(
+    heard: Overheard, transport: MulticastTransport, members: frozenset[str] | None
+) -> dict[str, object]:
     nodes = [
         {
             "id": it.identity.id,
@@ -93,6 +95,7 @@ def _facts(heard: Overheard, members: frozenset[str] | None) -> dict[str, object
             "source": cast("tuple[object, ...]", it.source)[0],
             "seconds_ago": round(it.seconds_ago, 3),
             "member": None if members is None else it.identity.id in members,
+            "settings_differ": it.settings != transport.settings_hash(),
         }
         for it in heard.nodes
     ]
@@ -114,6 +117,8 @@ def _tell(
                 f"raftkit admit {shlex.quote(str(options.directory))} {it.identity.id} {it.address}"
             )
             words += f", no member: {admit}"
+        if it.settings != transport.settings_hash():
+            words += "; settings differ: only interface, loopback and where keys are may"
         print(words)
     for why, count in heard.refused.items():
         print(f"{count} datagrams were refused: {why.value}")

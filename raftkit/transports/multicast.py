@@ -148,7 +148,7 @@ class MulticastTransport:
             hello_interval=self.hello_retry_interval,
             send_buffer_capacity=self.send_buffer_capacity,
             recv_buffer_capacity=self.recv_buffer_capacity,
-            settings_hash=self._settings_hash(),
+            settings_hash=self.settings_hash(),
         )
 
     def _datagram_bytes(self, family: int) -> int:
@@ -163,8 +163,11 @@ class MulticastTransport:
             )
         return self.datagram_size or min(1200, room)
 
-    def _settings_hash(self) -> bytes:
-        """Of all that should be the same everywhere. Who has another group or cluster isn't heard anyway."""
+    def settings_hash(self) -> bytes:
+        """Eight bytes over all that must be the same at every node.
+
+        Who has another group or cluster isn't heard anyway.
+        """
         local = {"interface", "key", "other_key", "group", "cluster", "loopback"}
         shared = attrs.asdict(self, filter=lambda it, _: it.name not in local)
         return hashlib.sha256(repr(sorted(shared.items())).encode()).digest()[:8]

@@ -37,6 +37,8 @@ class Discovered:
     "Since its last hello."
     is_linked: bool
     "Whether there is a link to it."
+    settings: bytes
+    "Its `MulticastTransport.settings_hash`."
 
 
 @attrs.frozen
@@ -72,6 +74,7 @@ class Discovery:
                 source=heard.source,
                 seconds_ago=max(0.0, now - heard.at),
                 is_linked=identity.id in linked,
+                settings=heard.hello.card.settings,
             )
             for identity, heard in sorted(self._heard.items(), key=lambda item: item[0])
             if now - heard.at <= FORGET_SECONDS

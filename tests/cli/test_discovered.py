@@ -66,6 +66,20 @@ def test_a_node_that_waits_is_seen_and_stays_outside(home: Path, places: dict[st
     assert [it["id"] for it in status["members"]] == ["a", "b"]
 
 
+def test_a_node_with_other_settings_is_named(home: Path) -> None:
+    said = json.loads(typed("discovered", home, "--json")[1])
+    assert [it["settings_differ"] for it in said["nodes"]] == [False, False]
+
+    file = home / "node.toml"
+    file.write_text(file.read_text().replace("[multicast]", "[multicast]\nttl = 2", 1))
+    code, out, _ = typed("discovered", home)
+    said = json.loads(typed("discovered", home, "--json")[1])
+
+    assert code == 0
+    assert [it["settings_differ"] for it in said["nodes"]] == [True, True]
+    assert out.count("; settings differ: ") == 2
+
+
 def test_without_a_directory_the_options_say_all(home: Path, over: list[object]) -> None:
     assert home.is_dir()
 
