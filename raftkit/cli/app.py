@@ -318,7 +318,8 @@ def run_one(
     machine
         Its state machine: MODULE:NAME or FILE.py:NAME. Default: what node.toml says.
     config
-        A config.yaml of QLUSTER: what it says goes before what node.toml says.
+        A config.yaml of QLUSTER: what it says goes before what node.toml says. Default: what $RAFTKIT_CONFIG
+        names; for a node over multicast also ./config.yaml, or else /etc/raftkit/config.yaml.
     json
         Each line is a JSON object.
     """

@@ -8,6 +8,7 @@ Sizes are bytes, `pacing-rate` is bytes a second, and durations have units: 500m
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from pathlib import Path
@@ -20,10 +21,15 @@ from raftkit import ConfigError
 from raftkit.cli.node_file import NodeFile
 from raftkit.transports.tcp_sockets import host_and_port
 
-__all__ = ["ConfigFile", "read_config"]
+__all__ = ["ConfigFile", "config_path", "read_config"]
 
 CLUSTER: Final = "qluster"
 "The cluster's name where nothing says another: the file has none."
+
+VARIABLE: Final = "RAFTKIT_CONFIG"
+"Of the environment: names the file where no option does."
+PLACES: Final = (Path("config.yaml"), Path("/etc/raftkit/config.yaml"))
+"Where the file is looked for, in this order, if nothing names it."
 
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -50,6 +56,21 @@ class ConfigFile:
             raise ConfigError(f"ip is {self.ip}, but as a member {file.id} is at {host}")
         multicast = {"cluster": CLUSTER, **(file.multicast or {}), **self.multicast}
         return attrs.evolve(file, settings={**file.settings, **self.settings}, multicast=multicast)
+
+
+def config_path(given: Path | None, file: NodeFile) -> Path | None:
+    """The configuration file of the node of `file`: what the option says, else the variable, else a place.
+
+    Places are for nodes over multicast only: a `config.yaml` that happens to be in the current directory may
+    be another program's, and must not turn a node that talks over TCP into one that does not.
+    """
+    if given is not None:
+        return given
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    if file.multicast is None:
+        return None
+    return next((it for it in PLACES if it.is_file()), None)
 
 
 def read_config(path: Path) -> ConfigFile:

@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from raftkit import ConfigError, Node, RaftError, open_node
-from raftkit.cli.config_yaml import read_config
+from raftkit.cli.config_yaml import config_path, read_config
 from raftkit.cli.factory import CannotLoad, Factory, load_factory
 from raftkit.cli.lines import Line, Lines, open_lines
 from raftkit.cli.node_file import NODE_FILE, NodeFile, read_node_file
@@ -57,7 +57,7 @@ class Options:
     machine: str | None
     "See `factory.py`. None: what the directory's file says."
     config: Path | None
-    "QLUSTER's config.yaml, see `config_yaml.py`: what it says goes before what the directory's file says."
+    "QLUSTER's config.yaml, see `config_path`: what it says goes before what the directory's file says."
     json: bool
     "Whether each line is a JSON object."
 
@@ -76,7 +76,7 @@ def run(options: Options) -> int:
     settings = {**file.settings, "data_dir": options.directory, "transport": transport}
     with open_lines(json=options.json) as lines:
         for note in notes:
-            lines.say(Line("config", f"{options.config}: {note}"))
+            lines.say(Line("config", note))
         try:
             trio.run(_until_signal, settings, file, factory, lines)
         except* (KeyboardInterrupt, RaftError) as failed:
@@ -89,10 +89,12 @@ def _file(options: Options) -> tuple[NodeFile, tuple[str, ...]]:
     """What the node is run with, and what is to be said of that. Raises CannotStart."""
     try:
         file = read_node_file(options.directory)
-        if options.config is None:
+        path = config_path(options.config, file)
+        if path is None:
             return file, ()
-        config = read_config(options.config)
-        return config.over(file), config.notes
+        config = read_config(path)
+        found = () if path == options.config else ("what it says goes before node.toml",)
+        return config.over(file), tuple(f"{path}: {it}" for it in (*found, *config.notes))
     except FileNotFoundError as error:
         again = f"raftkit init {shlex.quote(str(options.directory))}"
         raise CannotStart(

@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from raftkit import ConfigError, MulticastTransport
+from raftkit.cli import config_yaml
 from raftkit.cli.child import free_addresses
 from raftkit.cli.config_yaml import _PARAMETERS, ConfigFile, read_config
 from raftkit.cli.node_file import NodeFile, read_node_file
@@ -271,3 +272,42 @@ def test_run_refuses_a_config_that_contradicts(tmp_path: Path, key: Path) -> Non
     typed("init", home, "--id", "a", "--members", members, *over)
 
     assert "ip is 10.0.0.1" in refused("run", home, "--machine", MACHINE, "--config", config)
+
+
+@pytest.mark.accept("U-15")
+def test_a_file_that_no_option_names_is_looked_for_in_order(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each says another address than the node has, so that its refusal tells which was read."""
+    assert [str(it) for it in config_yaml.PLACES] == ["config.yaml", "/etc/raftkit/config.yaml"]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config_yaml, "PLACES", (Path("config.yaml"), tmp_path / "etc.yaml"))
+    for number, name in enumerate(("option.yaml", "named.yaml", "config.yaml", "etc.yaml"), 1):
+        (tmp_path / name).write_text(f'ip: "10.0.0.{number}"')
+    members = ("--members", "a=127.0.0.1:7401,b=127.0.0.1:7402", "--machine", MACHINE)
+    over = ("--group", "239.192.7.1:7400", "--interface", "lo", "--cluster", "c", "--key", key)
+    typed("init", "a", "--id", "a", *members, *over)
+
+    monkeypatch.setenv("RAFTKIT_CONFIG", "named.yaml")
+    assert "ip is 10.0.0.1" in refused("run", "a", "--config", "option.yaml")
+    assert "ip is 10.0.0.2" in refused("run", "a")
+    monkeypatch.delenv("RAFTKIT_CONFIG")
+    assert "ip is 10.0.0.3" in refused("run", "a")
+    Path("config.yaml").unlink()
+    assert "ip is 10.0.0.4" in refused("run", "a")
+    Path("etc.yaml").unlink()
+    assert config_yaml.config_path(None, read_node_file(Path("a"))) is None
+
+
+def test_a_node_over_tcp_reads_no_file_that_just_lies_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAFTKIT_CONFIG", raising=False)
+    Path("config.yaml").write_text(SAMPLE)
+    typed("init", "a", "--id", "a", "--members", "a=127.0.0.1:7401,b=127.0.0.1:7402")
+    file = read_node_file(Path("a"))
+
+    assert config_yaml.config_path(None, file) is None
+    monkeypatch.setenv("RAFTKIT_CONFIG", "config.yaml")
+    assert config_yaml.config_path(None, file) == Path("config.yaml")
