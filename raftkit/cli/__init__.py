@@ -15,6 +15,7 @@
     leadership     `raftkit transfer-leadership`, `step-down`
     upgrade        `raftkit upgrade`: a newer version of the machine comes in force now
     discovered     `raftkit discovered`: who says hello on a multicast network, member or not
+    doctor/        `raftkit doctor`: what is wrong with a node, its disk and its network, and what to do next
     order          what these tell a node, over the socket in its data directory
     bench/         `raftkit bench`: writes a second, how long they take, what is saturated
     log            `raftkit log show` and `log verify`: a data directory looked at, not touched

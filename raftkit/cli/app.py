@@ -29,6 +29,7 @@ from raftkit.cli import (
 )
 from raftkit.cli.bench import command as benchmark
 from raftkit.cli.demo import command as demonstration
+from raftkit.cli.doctor import command as examination
 from raftkit.cli.network import Kind
 from raftkit.cli.order import NotDone
 from raftkit.cli.starting import CannotStart
@@ -395,6 +396,70 @@ def discovered_nodes(
         json=json,
     )
     return discovered.run(options)
+
+
+@app.command
+def doctor(
+    place: Path | None = None,
+    /,
+    *,
+    peer: tuple[str, ...] = (),
+    listen: Annotated[bool, Parameter(negative=())] = False,
+    address: str | None = None,
+    group: str | None = None,
+    interface: str | None = None,
+    cluster: str | None = None,
+    key: Path | None = None,
+    insecure: Annotated[bool | None, Parameter(negative=())] = None,
+    config: Path | None = None,
+    seconds: Annotated[float, Parameter(validator=_above_zero)] = 4.0,
+    json: Annotated[bool, Parameter(negative=())] = False,
+) -> int:
+    """Say what is wrong with a node, its disk and its network, and what to do next.
+
+    Looks at quorum, membership, network, disk and clock, in this order, for ten seconds at most, and changes
+    nothing. Peers answer by their running nodes, or by raftkit doctor --listen on their hosts; run it at both
+    ends. Exits with 0 if nothing is wrong, with 1 if something is, and with 2 for what is not understood.
+
+    Parameters
+    ----------
+    place
+        A node's data directory, or a config.yaml of QLUSTER. Default: the current directory, if it is one.
+    peer
+        NAME=HOST:PORT, or HOST:PORT, in place of the members; may be given again.
+    listen
+        Answer doctors on other hosts, and say how they are heard, until Ctrl-C. The node must not run.
+    address
+        HOST:PORT where this host is reached. Default: what the directory says.
+    group
+        HOST:PORT. Like the next four, in place of what the directory says.
+    interface
+        The network's interface on this machine, by name.
+    cluster
+        The cluster's name.
+    key
+        The file of the cluster's key.
+    insecure
+        The cluster has no key.
+    config
+        A config.yaml of QLUSTER. Default: as for raftkit run.
+    seconds
+        For the network at most.
+    json
+        One JSON object; with --listen, one each line.
+    """
+    over = {"group": group, "interface": interface, "cluster": cluster}
+    options = examination.Options(
+        place=place,
+        config=config,
+        peers=peer,
+        address=address,
+        multicast={**over, "key": key, "insecure": insecure},
+        listen=listen,
+        seconds=seconds,
+        json=json,
+    )
+    return examination.run(options)
 
 
 def complain(words: str) -> None:

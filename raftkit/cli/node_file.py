@@ -107,6 +107,12 @@ class NodeFile:
         (_, high) = self.settings.get("election_timeout", _DEFAULTS["election_timeout"])
         return float(high)
 
+    @property
+    def election_low(self) -> float:
+        """Seconds, at least, until a node campaigns that hears of no leader."""
+        (low, _) = self.settings.get("election_timeout", _DEFAULTS["election_timeout"])
+        return float(low)
+
     def transport(self, directory: Path) -> LossyTransport | None:
         """What joins the node to its peers; None: TCP. Keys are looked for in `directory`.
 

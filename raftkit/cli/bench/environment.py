@@ -11,11 +11,14 @@ import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import attrs
 
-__all__ = ["Environment", "Usage", "cpus", "environment_of"]
+__all__ = ["LOSING", "Environment", "Usage", "cpus", "environment_of", "file_system_of"]
 
+LOSING: Final = frozenset({"tmpfs", "ramfs"})
+"File systems that lose everything when the machine does."
 SYNCS = 300
 "Writes of the measurement of fdatasync."
 _SYNC_BYTES = 64
@@ -42,7 +45,7 @@ class Environment:
     @property
     def is_durable(self) -> bool:
         """Whether what is written there would survive a loss of power, as far as its kind tells."""
-        return self.file_system not in ("tmpfs", "ramfs")
+        return self.file_system not in LOSING
 
 
 def environment_of(directory: Path) -> Environment:
@@ -52,7 +55,7 @@ def environment_of(directory: Path) -> Environment:
         cpus=cpus(),
         cpu_model=_cpu_model(),
         kernel=f"{platform.system()} {platform.release()}",
-        file_system=_file_system(directory),
+        file_system=file_system_of(directory),
         fsync_ms=_sync_ms(directory),
     )
 
@@ -70,7 +73,7 @@ def _cpu_model() -> str | None:
     return None
 
 
-def _file_system(directory: Path) -> str | None:
+def file_system_of(directory: Path) -> str | None:
     """The type of the mount that `directory` is on: the last one on the deepest mount point above it."""
     path, deepest, kind = directory.resolve(), -1, None
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
