@@ -111,6 +111,9 @@ class FullSockets:
         self._refused.clear()
         return refused
 
+    def pace(self, rate: int) -> None:
+        """The endpoint keeps to its own rate."""
+
     def interface_changed(self) -> bool:
         """It never does."""
         return False

@@ -27,6 +27,7 @@ from raftkit.testing.full_swarm import DatagramSwarm
 from raftkit.transports import Faults, MulticastEndpoint, Sink
 from raftkit.transports.multicast_engine import Engine, EngineSettings
 from raftkit.transports.multicast_group import parse_group, place_of
+from raftkit.transports.multicast_window import window_of
 from raftkit.transports.tcp_sockets import Place
 from raftkit.wire import ClusterKeys, cluster_tag
 
@@ -96,7 +97,7 @@ class FullMulticast:
             identity=identity,
             sink=_Overheard(sink, self.story, identity.id),
             sockets=sockets,
-            engine=self._engine(identity, address),
+            engine=self._engine(identity, address, sink.objection),
             pacing_rate=self.swarm.pacing_rate,
             queue_capacity=self.swarm.buffer_capacity,
         )
@@ -114,7 +115,9 @@ class FullMulticast:
                 self.datagrams.silent.add(own.where)
             self._count(endpoint)
 
-    def _engine(self, identity: Identity, address: str) -> Engine:
+    def _engine(
+        self, identity: Identity, address: str, objection: Callable[[Identity], str]
+    ) -> Engine:
         return Engine(
             identity=identity,
             address=address,
@@ -127,7 +130,9 @@ class FullMulticast:
                 hello_interval=self.swarm.hello_interval,
                 send_buffer_capacity=self.swarm.buffer_capacity,
                 recv_buffer_capacity=self.swarm.buffer_capacity,
+                window=window_of(self.swarm.recv_buffer_size, self.swarm.datagram_bytes),
             ),
+            objection=objection,
         )
 
     def _count(self, endpoint: MulticastEndpoint) -> None:
@@ -242,3 +247,7 @@ class _Overheard:
         """See `Sink`."""
         self.story.tell(f"{self.id} has no link to {peer}: {why}")
         self.sink.unreachable(peer, why)
+
+    def objection(self, newcomer: Identity) -> str:
+        """See `Sink`."""
+        return self.sink.objection(newcomer)

@@ -67,6 +67,10 @@ class Datagrams(Protocol):
         """Arrived for this address alone."""
         ...
 
+    def pace(self, rate: int) -> None:
+        """Have the network send at most `rate` bytes a second, where it can."""
+        ...
+
     def send(self, target: Address | None, datagrams: Sequence[bytes]) -> None:
         """Send them to `target`, or to the group if that is None; or lose them."""
         ...

@@ -346,7 +346,9 @@ async def test_the_kernel_is_told_the_rate_too(
     """Where its queue is `fq` it spreads bursts, but never so that a heartbeat waits 10 ms behind one."""
     transport = a_transport(group, pacing_rate=rate, recv_buffer_size=buffer)
     async with station("a", transport) as a:
-        sock = endpoint_of(a).sockets.unicast
+        sockets = endpoint_of(a).sockets
+        assert isinstance(sockets, MulticastSockets)
+        sock = sockets.unicast
         number = sock.getsockopt(socket.SOL_SOCKET, SO_MAX_PACING_RATE, 8)
 
     assert int.from_bytes(number, sys.byteorder) == told
@@ -514,7 +516,9 @@ async def test_what_waits_behind_a_missing_message_is_bounded_and_the_rest_is_co
     async with station("a", transport) as a, station("b", transport) as b:
         await join(a, b)
         left = [True]  # the first that comes, and no other
-        endpoint_of(b).sockets.is_lost = lambda: bool(left) and left.pop()
+        sockets = endpoint_of(b).sockets
+        assert isinstance(sockets, MulticastSockets)
+        sockets.is_lost = lambda: bool(left) and left.pop()
         for message in messages:
             a.endpoint.send(("b",), message)
         await until(lambda: appends(b) == len(messages))

@@ -78,6 +78,10 @@ class Watched:
         assert self.sink is not None
         self.sink.unreachable(peer, why)
 
+    def objection(self, newcomer: Identity) -> str:
+        assert self.sink is not None
+        return self.sink.objection(newcomer)
+
     def received(self, frame: Frame) -> None:
         self.heard += isinstance(frame.body, Heartbeat)
         assert self.sink is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import attrs
 
@@ -20,7 +21,7 @@ Arrival = tuple[float, NodeId, Message]
 def network_of(*, multicast: bool = True, **faults: float) -> tuple[Network, list[Arrival]]:
     """One that does this to messages and nothing else, and what arrives: when, at whom and what."""
     rng = random.Random(1)
-    quiet = {"loss": 0.0, "duplication": 0.0, "delay": 1.0, "straggle": 0.0}
+    quiet: dict[str, Any] = {"loss": 0.0, "duplication": 0.0, "delay": 1.0, "straggle": 0.0}
     swarm = attrs.evolve(Swarm.draw(rng), multicast=multicast, **(quiet | faults))
     stage, arrived = Stage(rng=rng, swarm=swarm), list[Arrival]()
     return Network(stage, lambda _, to, what: arrived.append((stage.agenda.now, to, what))), arrived

@@ -23,6 +23,7 @@ from raftkit.transports import (
     Sink,
     TcpEndpoint,
 )
+from raftkit.transports.multicast_sockets import MulticastSockets
 
 __all__ = ["Observed", "Traffic"]
 
@@ -99,8 +100,10 @@ class Observed:
         async with self._transport.open_endpoint(identity, address, sink) as self.endpoint:
             if self._loss:
                 assert isinstance(self.endpoint, MulticastEndpoint)
+                sockets = self.endpoint.sockets
+                assert isinstance(sockets, MulticastSockets)
                 rng = random.Random(f"raftkit bench {identity.id}")
-                self.endpoint.sockets.is_lost = lambda: rng.random() < self._loss
+                sockets.is_lost = lambda: rng.random() < self._loss
             yield self.endpoint
 
     def traffic(self) -> Traffic:

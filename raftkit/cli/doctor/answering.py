@@ -184,3 +184,8 @@ class _Greeter:
 
     def unreachable(self, peer: NodeId, why: str) -> None:
         """See `Sink`."""
+
+    def objection(self, newcomer: Identity) -> str:
+        """See `Sink`."""
+        del newcomer
+        return ""
