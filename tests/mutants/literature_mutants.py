@@ -149,17 +149,6 @@ LITERATURE_MUTANTS = (
         _SCENARIOS,
     ),
     Mutant(
-        "parts-of-two-snapshots",
-        "§5.3 the newest snapshot is sent, from its beginning (F8)",
-        "snapshots.py",
-        "        state.send_snapshot(progress, gone=request.snapshot)\n    elif mode.offset",
-        "        state.send_snapshot(progress, gone=request.snapshot)\n"
-        "        if isinstance(progress.mode, Snapshotting):\n"
-        "            progress.mode.offset = mode.offset\n"
-        "    elif mode.offset",
-        _SCENARIOS,
-    ),
-    Mutant(
         "candidate-takes-no-snapshot",
         "§3.4 a candidate follows the leader of its term, whatever it hears from it (F14)",
         "snapshots.py",

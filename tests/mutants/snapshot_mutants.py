@@ -205,4 +205,15 @@ SNAPSHOT_MUTANTS = (
         "if state or not _ready(leader):",
         _PAPER,
     ),
+    Mutant(
+        "parts-of-two-snapshots",
+        "§5.3 the newest snapshot is sent, from its beginning (F8)",
+        "snapshots.py",
+        "        state.send_snapshot(progress, gone=request.snapshot)\n    elif mode.offset",
+        "        state.send_snapshot(progress, gone=request.snapshot)\n"
+        "        if isinstance(progress.mode, Snapshotting):\n"
+        "            progress.mode.offset = mode.offset\n"
+        "    elif mode.offset",
+        _PAPER,
+    ),
 )

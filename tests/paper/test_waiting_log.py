@@ -163,14 +163,21 @@ def test_receivers_share_one_snapshot() -> None:
     assert cuts(a, last).persist is not None  # by d the log would have waited for longer
 
 
-def test_snapshot_that_is_gone_is_replaced_by_the_newest() -> None:
-    """§5.3, F8: disks keep what is read while the log reaches back to it; if not, sending begins anew."""
+@pytest.mark.parametrize("sent", [0, 4])
+def test_snapshot_that_is_gone_is_replaced_by_the_newest(sent: int) -> None:
+    """§5.3, F8: disks keep what is read while the log reaches back to it; if not, sending begins anew.
+
+    From the beginning, however much of the old one was sent: parts of two are no snapshot.
+    """
     a = compacted(compaction_tail_entries=0)
     needs_snapshot(a)
+    if sent:
+        a.step(SnapshotRead(request=read(0), data=DATA[:sent]))
+        has(a, sent)
     last = commits(a)
     cuts(a, last)
 
-    effects = a.step(SnapshotRead(request=read(0), data=None))
+    effects = a.step(SnapshotRead(request=read(sent), data=None))
 
     question = ReadSnapshot(target="c", snapshot=newer(a, last), offset=0, bytes_max=4)
     assert effects == Effects(read_snapshot=(question,))
