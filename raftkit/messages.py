@@ -584,6 +584,8 @@ class RoleChanged:
 
     role: str
     "follower, learner, pre-candidate, candidate or leader."
+    before: str
+    "Which it was until now."
     term: Term
     "Its current term."
 

@@ -428,10 +428,11 @@ class State:
             # A leader's own log was never proven by another, and its election timer stood still.
             self.verified_index = self.commit_index
             self.restart_election_timer()
-        self.role = role
+        before, self.role = self.role_name, role
         if lost is not None and self.leader is None:
             self.out.events.append(LeaderLost(leader=lost, term=self.current_term))
-        self.out.events.append(RoleChanged(role=self.role_name, term=self.current_term))
+        changed = RoleChanged(role=self.role_name, before=before, term=self.current_term)
+        self.out.events.append(changed)
 
     def adopt_term(self, term: Term) -> None:
         """§3.3: whoever sees a later term joins it as a follower, with its vote unused."""

@@ -47,6 +47,24 @@ async def test_events_tell_of_leaders(autojump_clock: trio.testing.MockClock) ->
             await stream.receive()
 
 
+@pytest.mark.accept("O-24")
+async def test_a_node_says_what_it_becomes_and_what_it_was(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with local_cluster(Counter, 3, in_memory=True) as cluster:
+        old = await cluster.wait_leader()
+        streams = {node.id: node.events() for node in cluster}
+        new = await old.transfer_leadership()
+        await trio.sleep(1)
+
+        changes = {
+            name: [(it.before, it.role) for it in stream._queue if isinstance(it, RoleChanged)]
+            for name, stream in streams.items()
+        }
+        assert changes[old.id][0] == ("leader", "follower")
+        assert changes[new] == [("follower", "candidate"), ("candidate", "leader")]
+
+
 @pytest.mark.accept("O-25", "O-26", "O-27")
 async def test_every_node_hears_of_leaders_and_of_terms(
     autojump_clock: trio.testing.MockClock,

@@ -71,7 +71,10 @@ def test_barred_leader_steps_down() -> None:
     effects = a.step(BARRED)
 
     assert effects == Effects(
-        events=(LeaderLost(leader="a", term=Term(2)), RoleChanged(role="follower", term=Term(2)))
+        events=(
+            LeaderLost(leader="a", term=Term(2)),
+            RoleChanged(before="leader", role="follower", term=Term(2)),
+        )
     )
 
 

@@ -73,7 +73,7 @@ def test_follower_that_hears_no_leader_asks_whether_it_could_win() -> None:
         send_now=(Send(targets=("b", "c"), message=question),),
         events=(
             LeaderLost(leader="b", term=Term(2)),
-            RoleChanged(role="pre-candidate", term=Term(2)),
+            RoleChanged(before="follower", role="pre-candidate", term=Term(2)),
         ),
     )
 
@@ -190,7 +190,7 @@ def test_quorum_of_pre_votes_starts_the_campaign() -> None:
     assert effects == Effects(
         persist=Write(sequence=1, hard_state=(Term(3), who("a"))),
         send_after_persist=(Send(targets=("b", "c", "d", "e"), message=request),),
-        events=(RoleChanged(role="candidate", term=Term(3)),),
+        events=(RoleChanged(before="pre-candidate", role="candidate", term=Term(3)),),
     )
 
 
@@ -211,7 +211,10 @@ def test_quorum_of_votes_makes_a_leader() -> None:
             Send(targets=everyone, message=entries),
         ),
         persist=Write(sequence=2, runs=(mine,)),
-        events=(RoleChanged(role="leader", term=Term(3)), LeaderElected(leader="a", term=Term(3))),
+        events=(
+            RoleChanged(before="candidate", role="leader", term=Term(3)),
+            LeaderElected(leader="a", term=Term(3)),
+        ),
     )
 
 
@@ -301,12 +304,12 @@ def test_single_server_leads_by_its_own_durable_vote() -> None:
 def test_candidate_that_hears_the_winner_follows_it(make: Callable[..., Server]) -> None:
     """§3.4: a leader of one's own term has won the election."""
     a = make("1 1")
-    term = a.raft.term
+    term, before = a.raft.term, a.raft.role
 
     effects = a.receive("b", heartbeat(term))
 
     assert effects.events == (
-        RoleChanged(role="follower", term=term),
+        RoleChanged(before=before, role="follower", term=term),
         LeaderElected(leader="b", term=term),
     )
     assert (a.raft.role, a.raft.leader) == ("follower", "b")
@@ -324,7 +327,7 @@ def test_vote_is_durable_before_it_is_told() -> None:
     assert effects == Effects(
         persist=Write(sequence=1, hard_state=(Term(2), who("b"))),
         send_after_persist=(Send(targets=("b",), message=VoteReply(term=Term(2), granted=True)),),
-        events=(RoleChanged(role="follower", term=Term(2)),),
+        events=(RoleChanged(before="follower", role="follower", term=Term(2)),),
     )
 
 

@@ -398,4 +398,4 @@ def test_question_names_the_next_term_and_the_log() -> None:
 
     question = PreVoteRequest(term=Term(3), last_index=Index(3), last_term=Term(2))
     assert a.sent == [Send(targets=("a",), message=question)]
-    assert a.events == [RoleChanged(role="pre-candidate", term=Term(2))]
+    assert a.events == [RoleChanged(before="follower", role="pre-candidate", term=Term(2))]

@@ -165,7 +165,7 @@ def test_stalled_leader_steps_down_if_nobody_takes_over() -> None:
 
     assert effects.events == (
         LeaderLost(leader="a", term=Term(2)),
-        RoleChanged(role="follower", term=Term(2)),
+        RoleChanged(before="leader", role="follower", term=Term(2)),
     )
     assert effects.answer == ()
 

@@ -468,7 +468,7 @@ def test_target_campaigns_at_once_and_says_why() -> None:
         send_after_persist=(Send(targets=("b", "c"), message=vote),),
         events=(
             LeaderLost(leader="b", term=Term(3)),
-            RoleChanged(role="candidate", term=Term(3)),
+            RoleChanged(before="follower", role="candidate", term=Term(3)),
         ),
     )
     assert then == Effects()
@@ -648,7 +648,10 @@ def test_leader_that_steps_down_at_once_only_stops() -> None:
 
     assert effects == Effects(
         answer=(SteppedDown(ticket=7, term=Term(2)),),
-        events=(LeaderLost(leader="a", term=Term(2)), RoleChanged(role="follower", term=Term(2))),
+        events=(
+            LeaderLost(leader="a", term=Term(2)),
+            RoleChanged(before="leader", role="follower", term=Term(2)),
+        ),
     )
     assert silence == Effects()
 

@@ -46,7 +46,10 @@ from tests.paper.server import (
 )
 
 UNFIT = Unfit(reason="this code is older than the log")
-RESIGNED = (LeaderLost(leader="a", term=Term(2)), RoleChanged(role="follower", term=Term(2)))
+RESIGNED = (
+    LeaderLost(leader="a", term=Term(2)),
+    RoleChanged(before="leader", role="follower", term=Term(2)),
+)
 
 
 def test_unfit_server_votes() -> None:

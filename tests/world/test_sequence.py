@@ -61,7 +61,9 @@ class Story:
         self.step += 1
         self.roles[server] = becomes or self.roles.get(server, "follower")
         send = () if sends is None else (Send(targets=tuple(sends[1]), message=sends[0]),)
-        role = () if becomes is None else (RoleChanged(role=becomes, term=Term(2)),)
+        role = (
+            () if becomes is None else (RoleChanged(before="follower", role=becomes, term=Term(2)),)
+        )
         self.told.append(
             Played(
                 step=self.step,
