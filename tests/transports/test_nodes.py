@@ -91,6 +91,7 @@ async def test_three_nodes_survive_the_death_of_their_leader(network: Network) -
 
 
 @pytest.mark.slow
+@pytest.mark.accept("P-03")
 async def test_the_same_commands_leave_the_same_state_over_either_transport() -> None:
     """At every node, with entries of 64 000 bytes among them."""
     states = [state for network in (tcp, multicast) for state in await states_after_work(network)]
