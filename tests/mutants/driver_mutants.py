@@ -21,6 +21,7 @@ _LEADERSHIP = "tests/node/test_leadership.py"
 _LINKS = "tests/node/test_links.py"
 _LOOP = "tests/driver/test_loop.py"
 _MEMBERSHIP = "tests/node/test_membership.py"
+_NAMESAKES = "tests/driver/test_namesakes.py"
 _OLD_CODE = "tests/node/test_old_code.py"
 _READING = "tests/driver/test_reading.py"
 _REPLICA_SNAPSHOTS = "tests/driver/test_replica_snapshots.py"
@@ -89,6 +90,47 @@ DRIVER_MUTANTS = (
         "PeerUnreachable(peer=peer, succession=succession)",
         "PeerUnreachable(peer=peer)",
         _LINKS,
+    ),
+    _mistake(
+        "priorities-are-not-told",
+        "who hands over to anybody knows the priorities of the others",
+        "presence.py",
+        "                self.tell_core(PriorityHeard(peer=sender.id, priority=said.priority))\n",
+        "                pass\n",
+        _LEADERSHIP,
+    ),
+    # ── two nodes of one name ──
+    _mistake(
+        "silence-is-death",
+        "who was silent of late is asked before another takes its name",
+        "namesakes.py",
+        "            self.greeting.ask(peer)\n            return True\n",
+        "            return False\n",
+        _NAMESAKES,
+    ),
+    _mistake(
+        "name-of-the-dead-is-kept",
+        "a name is free as soon as its link is closed",
+        "namesakes.py",
+        "if peer is None or not peer.linked or",
+        "if peer is None or",
+        _NAMESAKES,
+    ),
+    _mistake(
+        "member-is-kept-out",
+        "whom the configuration names gets its link back from who took its name meanwhile",
+        "links.py",
+        "if self._configuration is not None and self._configuration.knows(newcomer):",
+        "if False:",
+        _NAMESAKES,
+    ),
+    _mistake(
+        "live-name-is-admitted",
+        "nobody is admitted under the name of a member that lives",
+        "changing.py",
+        "        self._refuse_namesakes(newcomers)\n",
+        "",
+        "tests/node/test_namesakes.py",
     ),
     # ── disks that stand still ──
     _mistake(
