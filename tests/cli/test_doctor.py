@@ -16,8 +16,9 @@ import trio
 from raftkit import Node, open_node
 from raftkit.cli.child import free_addresses
 from raftkit.cli.doctor.case import case_of
-from raftkit.cli.doctor.connections import connect
+from raftkit.cli.doctor.connections import connect, greet
 from raftkit.cli.node_file import read_node_file
+from raftkit.transports.tcp_sockets import as_stream, dial
 from tests.cli.doctor_page import CHECKS
 from tests.cli.typed import end_politely, poll, refused, terminal, typed
 from tests.node.machines import Counter
@@ -233,11 +234,15 @@ async def test_a_node_over_tcp_answers_with_its_hello(tmp_path: Path) -> None:
     ) as node:
         await node.wait_leader()
         met = await connect(address, insecure=False)
+        with as_stream(await dial(address, insecure=False)) as sock:
+            assert await greet(sock) is not None
+            beside = await connect(address, insecure=False)
         foreign = await connect("10.0.0.1:1", insecure=False)
 
         assert met.who is not None
         assert (met.who.id, met.cluster, met.failure) == ("a", node.statistics().cluster, "")
         assert len(met.connects) == 5
+        assert beside.silence == ""  # another doctor is at work
         assert [it.id for it in node.statistics().members] == ["a"]
     nobody = await connect(address, insecure=False)
 

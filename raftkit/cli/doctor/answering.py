@@ -178,7 +178,7 @@ class _Greeter:
 
     def received(self, frame: Frame) -> None:
         """See `Sink`."""
-        if frame.sender.id == PROBER and isinstance(frame.body, Hello):
+        if frame.sender.id.startswith(PROBER) and isinstance(frame.body, Hello):
             host = frame.body.address.rpartition(":")[0].strip("[]")  # as it says itself
             self._said.heard(host, "TCP")
 

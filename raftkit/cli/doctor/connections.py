@@ -20,7 +20,7 @@ from raftkit.model import Identity
 from raftkit.transports.tcp_sockets import as_stream, dial, name_of_peer, name_of_self, reason_of
 from raftkit.wire import FORMAT, NEED_DATA, FrameDecoder, encode_frame
 
-__all__ = ["Connection", "a_hello", "connect"]
+__all__ = ["Connection", "a_hello", "connect", "greet"]
 
 CONNECTS = 5
 "That are measured: each is one round trip between the kernels."
@@ -71,21 +71,25 @@ async def _meet(sock: socket.socket) -> Connection:
     """Who is at the other end."""
     with trio.move_on_after(HELLO_SECONDS):
         try:
-            frame = await _greet(sock)
+            frame = await greet(sock)
         except OSError as error:
             return Connection(silence=reason_of(error))
         except RemoteProtocolError as error:
             return Connection(silence=f"does not speak raftkit: {error}")
         if frame is None:
             return Connection(silence="closed the connection without a hello")
+        if not isinstance(frame.body, Hello):
+            return Connection(silence=f"says {type(frame.body).__name__} instead of hello")
         cluster = None if frame.scope == UNBORN else frame.scope.cluster.hex()
         return Connection(who=frame.sender, cluster=cluster)
     return Connection(silence=f"says no hello within {HELLO_SECONDS:g} s")
 
 
-async def _greet(sock: socket.socket) -> Frame | None:
+async def greet(sock: socket.socket) -> Frame | None:
     """Say hello; the first frame that comes back, or None. Raises OSError, RemoteProtocolError."""
-    sender = Identity(id=PROBER, incarnation=secrets.randbits(64))
+    # A node refuses who has the name of somebody alive, and other doctors may be at work.
+    name = f"{PROBER} {secrets.token_hex(4)}"
+    sender = Identity(id=name, incarnation=secrets.randbits(64))
     sock.send(encode_frame(Frame(scope=UNBORN, sender=sender, body=a_hello(name_of_self(sock)))))
     decoder = FrameDecoder(scope=UNBORN)
     while True:
