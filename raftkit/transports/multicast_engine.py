@@ -101,7 +101,7 @@ class EngineSettings:
     "Messages of each stream that can be repaired."
     recv_buffer_capacity: int = 256
     "Messages of each stream that may wait behind a gap."
-    window: int = 436
+    window: int = 645
     "Datagrams of entries and bulk by which receivers may be behind, see `multicast_window.py`."
     frame_bytes_max: int = 8 * 1024 * 1024 + 1024
     "Of the largest frame that is received: as much may wait, a stream."

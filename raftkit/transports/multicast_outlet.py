@@ -19,6 +19,7 @@ from raftkit.wire.control import Control, encode_control
 
 __all__ = [
     "GROUP",
+    "OUTPUT_BYTES_MAX",
     "Address",
     "Counts",
     "Event",
@@ -46,6 +47,10 @@ class Group(Enum):
 
 GROUP: Final = Group.GROUP
 "Instead of an address: multicast."
+
+
+OUTPUT_BYTES_MAX: Final = 64_000
+"In one output: what one call may hand to the kernel."
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,14 @@ from typing import Final
 import attrs
 
 from raftkit.model import NodeId
-from raftkit.transports.multicast_outlet import GROUP, Address, Group, Outlet, Output
+from raftkit.transports.multicast_outlet import (
+    GROUP,
+    OUTPUT_BYTES_MAX,
+    Address,
+    Group,
+    Outlet,
+    Output,
+)
 from raftkit.transports.multicast_window import Window
 from raftkit.wire import Lane, OutStream, Range
 from raftkit.wire.control import Head, Positions
@@ -22,8 +29,6 @@ __all__ = ["OUTPUT_DATAGRAMS_MAX", "Way", "first_stream"]
 
 OUTPUT_DATAGRAMS_MAX: Final = 64
 "In one output: what one call may hand to the kernel."
-OUTPUT_BYTES_MAX: Final = 64_000
-"The same, in bytes."
 
 
 @attrs.define(eq=False, kw_only=True)

@@ -582,7 +582,7 @@ MULTICAST_MUTANTS = (
     ),
     _mistake(
         "who-stays-away-is-waited-for-as-long",
-        "a receiver holds the others back for 50 ms, once",
+        "a receiver holds the others back for 100 ms, once",
         "window",
         'max(self._since.values(), default=float("-inf")) + PATIENCE_SECONDS',
         '(now if self._since else float("-inf")) + PATIENCE_SECONDS',

@@ -258,6 +258,10 @@ def test_who_is_forgotten_holds_nobody_back() -> None:
     assert window.held_until(1000, 5.01) < 5.01
 
 
-def test_a_window_is_half_of_what_the_smaller_buffer_holds() -> None:
-    assert window_of(1024 * 1024, 1200) == 436
-    assert window_of(4096, 65_507) == WINDOW_MIN
+@pytest.mark.parametrize(
+    "buffer, size, window",
+    [(1024 * 1024, 1200, 645), (100_000, 1200, 25), (1024 * 1024, 65_507, 11), (4096, 1200, 8)],
+)
+def test_a_window_and_one_output_fit_the_buffer(buffer: int, size: int, window: int) -> None:
+    assert window_of(buffer, size) == window
+    assert window == WINDOW_MIN or window * size + min(64_000, buffer // 2) <= 0.8 * buffer
