@@ -59,11 +59,12 @@ SECONDS_MAX = 900
 _WORLDS = """
 import sys
 from raftkit.testing.soak import Failure, soak
-storm = float(sys.argv[2]) or None
+storm, transport = float(sys.argv[2]) or None, sys.argv[3] or None
 for seed in range(int(sys.argv[1])):
     # Mostly five servers; in groups of one, two and four other mistakes show. Whole nodes are three.
     nodes = 3 if storm else (5, 5, 3, 1, 5, 4, 5, 2)[seed % 8]
-    for outcome in soak([seed], nodes=nodes, deliveries=2000, jobs=1, storm=storm):
+    options = dict(deliveries=2000, jobs=1, storm=storm, transport=transport)
+    for outcome in soak([seed], nodes=nodes, **options):
         if isinstance(outcome, Failure):
             sys.exit(f"{seed} of {nodes}: {outcome.name}: {outcome.detail[:150]}")
 """
@@ -75,14 +76,18 @@ LAYERS: Mapping[str, Callable[[Mutant, Path, int], str | None]] = {
     "scenarios": lambda _, copy, worlds: _tests(copy, SCENARIOS),
     "worlds": lambda _, copy, worlds: _worlds(copy, worlds, 0),
     "tests": lambda mutant, copy, worlds: _tests(copy, mutant.tests),
-    "full": lambda _, copy, worlds: _worlds(copy, worlds // 10, STORM_SECONDS),
+    "full": lambda mutant, copy, worlds: _worlds(
+        copy, worlds // 10, STORM_SECONDS, "multicast" if mutant.package == "transports" else ""
+    ),
 }
 "Who may notice a mistake in a copy of the tree (so many worlds are tried): the first that failed, or None."
 
 
 def layers_of(mutant: Mutant) -> tuple[str, ...]:
     """Who looks at it."""
-    return ("paper", "scenarios", "worlds") if mutant.package == "core" else ("tests", "full")
+    if mutant.package == "core":
+        return "paper", "scenarios", "worlds"
+    return ("tests", "full") if mutant.tests else ("full",)
 
 
 @attrs.frozen
@@ -147,8 +152,8 @@ def _tests(copy: Path, paths: Sequence[str]) -> str | None:
     return found.group(1) if found else output[-200:].strip()
 
 
-def _worlds(copy: Path, worlds: int, storm: int) -> str | None:
-    output = run(copy, "-c", _WORLDS, str(worlds), str(storm))
+def _worlds(copy: Path, worlds: int, storm: int, transport: str = "") -> str | None:
+    output = run(copy, "-c", _WORLDS, str(worlds), str(storm), transport)
     return None if output is None else output.strip().splitlines()[-1]
 
 

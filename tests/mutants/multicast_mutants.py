@@ -1,6 +1,7 @@
 """Mistakes in the links of the multicast transport: how they begin, live, are mended and fall back.
 
-See `mutants.py`. `tests` says which test is to notice: engines on a simulated network of datagrams.
+See `mutants.py`. `tests` says which test is to notice: engines on a simulated network of datagrams. Who wakes
+for nothing is noticed by worlds of whole nodes, whose time stands still meanwhile.
 """
 
 from __future__ import annotations
@@ -675,5 +676,37 @@ MULTICAST_MUTANTS = (
         "messages_max=settings.recv_buffer_capacity",
         "messages_max=256",
         "endpoint.py::test_what_waits_behind_a_missing_message_is_bounded_and_the_rest_is_counted",
+    ),
+    Mutant(
+        "held-back-and-awake",
+        "who may not go yet wakes nobody",
+        "pacing.py",
+        "if not queue or self._is_held_back(turn):",
+        "if not queue:",
+        frozenset({"tests"}),
+        package="transports",
+        tests=(
+            "tests/transports/test_pacing.py::test_no_message_begins_while_another_is_under_way",
+        ),
+    ),
+    Mutant(
+        "alarm-is-not-wound",
+        "an alarm wakes once",
+        "multicast_endpoint.py",
+        "            self._alarm = trio.Event()\n",
+        "",
+        frozenset({"full"}),
+        package="transports",
+        tests=(),
+    ),
+    Mutant(
+        "rounding-is-forgotten",
+        "who wakes at the moment at which it may go goes",
+        "pacing.py",
+        "ROUNDING: Final = 1.0",
+        "ROUNDING: Final = 0.0",
+        frozenset({"tests"}),
+        package="transports",
+        tests=("tests/transports/test_pacing.py::test_who_wakes_at_the_deadline_finds_something",),
     ),
 )
