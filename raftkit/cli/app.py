@@ -28,6 +28,7 @@ from raftkit.cli import (
     upgrade,
 )
 from raftkit.cli.bench import command as benchmark
+from raftkit.cli.bench.workload import Place, Workload
 from raftkit.cli.demo import command as demonstration
 from raftkit.cli.doctor import command as examination
 from raftkit.cli.network import Kind
@@ -137,6 +138,8 @@ def _part(_: object, value: float) -> None:
 @app.command
 def bench(
     *,
+    workload: Workload = "writes",
+    at: Place = "leader",
     outstanding: str = "1,16,64,256",
     seconds: Annotated[float, Parameter(validator=_above_zero)] = 5.0,
     machine: Literal["bytes", "typed", "both"] = "both",
@@ -146,15 +149,21 @@ def bench(
     data: Path | None = None,
     json: Annotated[bool, Parameter(negative=())] = False,
 ) -> int:
-    """Measure writes per second and how long they take, durable on a majority of nodes.
+    """Measure writes per second and how long they take, durable on a majority of nodes; or reads, or gaps.
 
     Each node is a process with a directory of its own, and they talk over loopback, at free ports. The
-    load runs in the leader's process: so many tasks, each with one write of 32 bytes under way.
+    load runs in a node's process: so many tasks, each with one write of 32 bytes under way.
 
     Parameters
     ----------
+    workload
+        writes; large: of 64 KiB each; reads: linearizable; mixed: nine reads to a write; failover: for how
+        long nobody can write when the leader hands over, falls silent, is killed; idle: what a group costs
+        that has nothing to do.
+    at
+        Whose process the load runs in.
     outstanding
-        How many writes are under way at a time: one measurement for each of these numbers.
+        How many writes or reads are under way at a time: one measurement for each of these numbers.
     seconds
         How long each measurement takes, after a warm-up of at most a second.
     machine
@@ -172,6 +181,8 @@ def bench(
         Progress and table go to stderr; the last line on stdout is one JSON object.
     """
     options = benchmark.Options(
+        workload=workload,
+        at=at,
         outstanding=outstanding,
         seconds=seconds,
         machine=machine,

@@ -20,7 +20,7 @@ from tests.cli.running import node_processes, wait_gone
 from tests.house.source import ROOT
 
 FIELDS = {
-    *("machine", "outstanding", "seconds", "writes", "writes_per_s"),
+    *("machine", "workload", "at", "outstanding", "seconds", "writes", "writes_per_s"),
     *("p50_ms", "p99_ms", "p999_ms", "max_ms"),
     *("cpu", "others_cpu_percent", "saturated"),
     *("bytes_sent", "packets_sent", "asked", "repaired", "fallbacks", "overruns"),
@@ -89,7 +89,16 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_each_machine_is_measured_under_each_load(said: dict[str, Any]) -> None:
     measured = [(it["machine"], it["outstanding"]) for it in said["measurements"]]
 
-    assert set(said) == {"environment", "nodes", "transport", "loss", "measurements", "faults"}
+    assert set(said) == {
+        "environment",
+        "nodes",
+        "transport",
+        "loss",
+        "measurements",
+        "gaps",
+        "idle",
+        "faults",
+    }
     assert all(set(it) == FIELDS for it in said["measurements"])
     assert measured == [("bytes", 1), ("bytes", 4), ("typed", 1), ("typed", 4)]
     assert (said["nodes"], said["transport"], said["faults"]) == (3, "tcp", [])
@@ -126,6 +135,48 @@ def test_what_is_lost_on_purpose_is_asked_for_again_and_nothing_is_missing(tmp_p
     assert it["repaired"] > 0
     unknown = it["errors"].get("OutcomeUnknown", 0)
     assert all(0 <= n - it["acknowledged"] <= unknown for n in it["applied"].values())
+
+
+@pytest.mark.slow
+def test_a_load_at_a_follower_reads_more_than_it_writes(tmp_path: Path) -> None:
+    options = ("--workload", "mixed", "--at", "follower", "--machine", "typed", "--outstanding", 8)
+    _, stdout, stderr = _bench(tmp_path, *options, "--seconds", 0.5, "--json")
+    (it,) = json.loads(stdout)["measurements"]
+
+    assert "typed, mixed, at a follower, 8 outstanding: " in stderr
+    assert (it["workload"], it["at"]) == ("mixed", "follower")
+    # Writes of the warm-up are counted here, too; it is as long as the measured time.
+    assert 0 < it["acknowledged"] < it["writes"]
+    assert it["applied"] == dict.fromkeys("abc", it["acknowledged"])
+
+
+@pytest.mark.slow
+def test_three_faults_of_a_leader_are_three_gaps(tmp_path: Path) -> None:
+    """Who is dead at the end was killed on purpose."""
+    options = ("--workload", "failover", "--machine", "bytes", "--seconds", 1.5)
+    code, stdout, stderr = _bench(tmp_path, *options, "--json")
+    found = json.loads(stdout)
+    gaps = {it["fault"]: it for it in found["gaps"]}
+
+    assert (code, found["faults"], found["measurements"]) == (0, [], [])
+    assert list(gaps) == ["transfer", "silence", "kill"]
+    assert all(0 < it["gap_ms"] <= 1500 and it["acknowledged"] > 0 for it in gaps.values())
+    # A silent leader is missed only after the shortest election timeout.
+    assert gaps["silence"]["gap_ms"] > 100
+    assert "bytes, leader killed: no write for" in stderr
+    assert node_processes(tmp_path) == {}
+
+
+@pytest.mark.slow
+def test_a_group_at_rest_is_weighed(tmp_path: Path) -> None:
+    options = ("--workload", "idle", "--machine", "typed", "--seconds", 0.5, "--nodes", 1)
+    code, stdout, _ = _bench(tmp_path, *options, "--json")
+    (idle,) = json.loads(stdout)["idle"]
+
+    assert code == 0
+    assert idle["seconds"] >= 0.5
+    assert 10 < idle["memory_mb"]["a"] < 500
+    assert 0 <= idle["cpu_percent"]["a"] < 100
 
 
 @pytest.mark.slow
@@ -236,6 +287,9 @@ def test_a_node_that_ends_is_the_end_of_the_measurement(tmp_path: Path, node: st
         (["--seconds", "0"], 'Invalid value "0.0" for --seconds'),
         (["--seconds", "inf"], 'Invalid value "inf" for --seconds'),
         (["--nodes", "0"], 'Invalid value "0" for --nodes'),
+        (["--nodes", "1", "--at", "follower"], "bench: --nodes 1: a group of one has no follower"),
+        (["--nodes", "1", "--workload", "failover"], "bench: --nodes 1: a group of one has no"),
+        (["--workload", "sleep"], 'Invalid value "sleep" for --workload'),
         (["--machine", "neither"], 'Invalid value "neither" for --machine'),
         (["--data", str(ROOT)], f"bench: --data {ROOT} is not empty"),
         (["--loss", "0.1"], "bench: --loss 0.1: TCP mends losses before raftkit sees them; add"),

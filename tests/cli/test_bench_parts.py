@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import time
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ import trio.lowlevel
 
 from raftkit import NoQuorum, OutcomeUnknown
 from raftkit.cli.bench.environment import Usage, environment_of
+from raftkit.cli.bench.gap import ATTEMPT_SECONDS, Probe
+from raftkit.cli.bench.idle import memory_mb
 from raftkit.cli.bench.load import Load
 from raftkit.cli.bench.machine import Register
 from raftkit.cli.percentile import percentile
@@ -112,6 +115,72 @@ async def test_an_error_that_is_none_of_the_group_ends_the_load() -> None:
     assert failed.group_contains(ZeroDivisionError)
 
 
+async def test_of_ten_operations_as_many_write_as_the_mix_says() -> None:
+    done: list[tuple[str, int]] = []
+
+    async def write(number: int) -> None:
+        done.append(("write", number))
+        await trio.sleep(0.0005)
+
+    async def read(number: int) -> None:
+        done.append(("read", number))
+        await trio.sleep(0.0005)
+
+    load = Load(outstanding=2, write=write, read=read, writes_in_ten=3)
+    await load.run(0.0, 0.05, _nothing)
+
+    assert done == [("write" if it % 10 < 3 else "read", it) for it in range(len(done))]
+    assert load.acknowledged == sum(what == "write" for what, _ in done) < len(load.latencies_us)
+
+
+# ── the gap ──────────────────────────────────────────────────────────────────────────────────────
+
+
+async def test_the_gap_is_the_longest_time_between_two_writes() -> None:
+    written: list[float] = []
+
+    async def write(number: int) -> None:
+        await trio.sleep(0.08 if number == 3 else 0.002)
+        written.append(time.perf_counter())
+
+    probe = Probe(write)
+    await probe.run(0.2)
+
+    longest = max(after - before for before, after in itertools.pairwise(written))
+    assert probe.gap_seconds == pytest.approx(longest, abs=0.02)
+    assert probe.gap_seconds > 0.07
+    assert probe.acknowledged == len(written)
+    assert probe.failed == 0
+
+
+async def test_a_group_that_never_comes_back_has_a_gap_up_to_the_end() -> None:
+    async def write(number: int) -> None:
+        await trio.sleep(0.002)
+        if number >= 3:
+            raise NoQuorum("no leader")
+
+    probe = Probe(write)
+    await probe.run(0.15)
+
+    assert 0.05 < probe.gap_seconds <= 0.15
+    assert probe.acknowledged == 3
+    assert probe.failed > 3
+
+
+@pytest.mark.slow
+async def test_an_attempt_that_hangs_is_given_up() -> None:
+    async def write(number: int) -> None:
+        if number == 2:
+            await trio.sleep_forever()
+        await trio.sleep(0.002)
+
+    probe = Probe(write)
+    await probe.run(ATTEMPT_SECONDS + 0.1)
+
+    assert probe.failed == 1
+    assert probe.gap_seconds >= ATTEMPT_SECONDS
+
+
 # ── what is around it ────────────────────────────────────────────────────────────────────────────
 
 
@@ -148,6 +217,14 @@ def test_a_busy_process_is_seen_to_be_busy() -> None:
     assert after.nodes["me"] - before.nodes["me"] >= 0.08  # counted in hundredths
     assert own["me"] * (after.at - before.at) / 100 >= 0.08
     assert others >= 0
+
+
+def test_memory_of_a_process_is_what_it_has_and_not_what_it_reserved() -> None:
+    before = memory_mb(os.getpid())
+    held = b"x" * 30_000_000
+
+    assert 25 < memory_mb(os.getpid()) - before < 60
+    assert len(held) == 30_000_000
 
 
 def test_the_file_system_of_a_directory_is_that_of_its_deepest_mount(tmp_path: Path) -> None:

@@ -1,8 +1,12 @@
-"""`raftkit bench`: writes a second of a durable group, how long they take, what is saturated.
+"""`raftkit bench`: what a durable group does in a second, how long it takes, what is saturated.
 
-    command      the run: a group for each machine, a measurement for each number of writes under way
+    command      the run: a group for each machine, a measurement for each number of operations under way
     machine      the two replicated state machines
-    load         a closed loop of tasks that write
+    workload     what the tasks of a load do
+    load         a closed loop of tasks that write and read
+    gap          how long nobody can write while leadership changes
+    idle         what a group costs that has nothing to do
+    subject      a node, and what is done to its machine
     node         the program of a node process, which runs the load too
     traffic      what a node sends, and what it is made to lose
     group        the node processes, seen from the benchmark

@@ -1,6 +1,6 @@
 """`raftkit bench`: how many writes a second a group takes on this machine, how long they take, and why.
 
-Laws: it is a user of the public API like any other, and its load runs in the leader's process, as that of a
+Laws: it is a user of the public API like any other, and its load runs in a node's process, as that of a
 program would that embeds raftkit. It ends by itself; what it started ends with it. While it measures it
 does next to nothing else.
 """
@@ -20,8 +20,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from raftkit.cli.bench.environment import Environment, environment_of
-from raftkit.cli.bench.group import BenchFailed, open_group
+from raftkit.cli.bench.gap import FAULTS, Gap
+from raftkit.cli.bench.group import BenchFailed, Group, open_group
+from raftkit.cli.bench.idle import Idle
 from raftkit.cli.bench.report import Measurement, Report
+from raftkit.cli.bench.workload import Place, Workload
 from raftkit.cli.network import Kind
 from raftkit.cli.starting import (
     INTERRUPTED,
@@ -47,11 +50,15 @@ class Options:
     """What the command line asked for."""
 
     outstanding: str
-    "Numbers of writes under way, with commas between."
+    "Numbers of operations under way, with commas between."
     seconds: float
     "Of each measurement, above 0."
     machine: Literal["bytes", "typed", "both"]
     "Which machines."
+    workload: Workload
+    "What is measured."
+    at: Place
+    "In whose process a load runs."
     nodes: int
     "From 1."
     transport: Kind
@@ -71,6 +78,8 @@ def run(options: Options) -> int:
         raise CannotStart(
             f"--loss {options.loss:g}: TCP mends losses before raftkit sees them; add --transport multicast"
         )
+    if options.nodes == 1 and (options.workload == "failover" or options.at == "follower"):
+        raise CannotStart("--nodes 1: a group of one has no follower; give at least 3 nodes")
     directory = data_directory(options.data, prefix="raftkit-bench-")
     console = Console(stderr=options.json)
     try:
@@ -105,6 +114,8 @@ class _Bench:
     _directory: Path
     _environment: Environment
     _measurements: list[Measurement] = attrs.field(init=False, factory=list[Measurement])
+    _gaps: list[Gap] = attrs.field(init=False, factory=list[Gap])
+    _idle: list[Idle] = attrs.field(init=False, factory=list[Idle])
 
     @property
     def machines(self) -> tuple[str, ...]:
@@ -119,8 +130,14 @@ class _Bench:
     @property
     def total_seconds(self) -> float:
         """What all measurements take together, as far as known before."""
-        each = self.warm_up + self._options.seconds
-        return len(self.machines) * len(self._loads) * each
+        match self._options.workload:
+            case "failover":
+                each = len(FAULTS) * self._options.seconds
+            case "idle":
+                each = self._options.seconds
+            case _:
+                each = len(self._loads) * (self.warm_up + self._options.seconds)
+        return len(self.machines) * each
 
     async def run(self, view: _View) -> Report | None:
         """Measure everything; None if it was interrupted."""
@@ -145,21 +162,56 @@ class _Bench:
             transport=self._options.transport,
             loss=self._options.loss,
             measurements=tuple(self._measurements),
+            gaps=tuple(self._gaps),
+            idle=tuple(self._idle),
             failure=failure,
         )
 
     async def _measure(self, machine: str, view: _View) -> None:
-        """All loads on one machine, by one group."""
-        directory, seconds = self._directory / machine, self._options.seconds
+        """All there is to measure on one machine, by one group."""
+        directory = self._directory / machine
         await trio.Path(directory).mkdir()
         names, transport = names_of(self._options.nodes), self._options.transport
         opened = open_group(machine, directory, names, transport, loss=self._options.loss)
         async with opened as group:
-            for outstanding in self._loads:
-                with view.stage(f"{machine}, {outstanding} outstanding", self.warm_up + seconds):
-                    found = await group.measure(outstanding, warm_up=self.warm_up, seconds=seconds)
-                self._measurements.append(found)
-                view.note(found.as_words())
+            match self._options.workload:
+                case "failover":
+                    await self._hurt(group, view)
+                case "idle":
+                    await self._rest(group, view)
+                case _:
+                    await self._burden(group, view)
+
+    async def _burden(self, group: Group, view: _View) -> None:
+        """Every load."""
+        options = self._options
+        for outstanding in self._loads:
+            words = f"{group.machine}, {outstanding} outstanding"
+            with view.stage(words, self.warm_up + options.seconds):
+                found = await group.measure(
+                    outstanding,
+                    warm_up=self.warm_up,
+                    seconds=options.seconds,
+                    workload=options.workload,
+                    at=options.at,
+                )
+            self._measurements.append(found)
+            view.note(found.as_words())
+
+    async def _hurt(self, group: Group, view: _View) -> None:
+        """Every fault, the last of which is the end of a node."""
+        for fault in FAULTS:
+            with view.stage(f"{group.machine}, {fault}", self._options.seconds):
+                found = await group.gap(fault, self._options.seconds)
+            self._gaps.append(found)
+            view.note(found.as_words())
+
+    async def _rest(self, group: Group, view: _View) -> None:
+        """Nothing to do."""
+        with view.stage(f"{group.machine}, idle", self._options.seconds):
+            found = await group.idle(self._options.seconds)
+        self._idle.append(found)
+        view.note(found.as_words())
 
 
 @attrs.define(eq=False)

@@ -5,6 +5,7 @@ Law: the processes end when the context of `open_group` is left, see `raftkit.cl
 
 from __future__ import annotations
 
+import signal
 from array import array
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -14,8 +15,11 @@ import attrs
 import trio
 
 from raftkit.cli.bench.environment import Usage, cpus
+from raftkit.cli.bench.gap import Fault, Gap
+from raftkit.cli.bench.idle import Idle, memory_mb
 from raftkit.cli.bench.report import Measurement
 from raftkit.cli.bench.traffic import Traffic
+from raftkit.cli.bench.workload import Place, Workload
 from raftkit.cli.child import Child, ChildFailed, ChildKilled, NoAnswer, open_child
 from raftkit.cli.network import Kind, network_on_loopback
 from raftkit.cli.percentile import percentile
@@ -29,6 +33,10 @@ _PAGE = 1_000_000
 "Latencies asked for at once."
 _NAME_MAX = 80
 _TRAFFIC = tuple(it.name for it in attrs.fields(Traffic))
+_CALM_PART = 0.2
+"Of the time in which a gap is looked for, before the fault."
+_SILENCE_PART = 0.6
+"Of the same, for which a leader is stopped."
 
 
 class BenchFailed(Exception):
@@ -81,23 +89,36 @@ class Group:
     "At the ends of the measured time."
     _applied: dict[str, int] = attrs.field(init=False)
     "What each node's machine had applied before."
+    _dead: set[str] = attrs.field(init=False, factory=set[str])
+    "Killed on purpose."
 
     def __attrs_post_init__(self) -> None:
         self._applied = dict.fromkeys(self._children, 0)
 
-    async def measure(self, outstanding: int, *, warm_up: float, seconds: float) -> Measurement:
-        """Put the leader under load, and say what came of it."""
-        leader = await self._leader()
+    async def measure(
+        self,
+        outstanding: int,
+        *,
+        warm_up: float,
+        seconds: float,
+        workload: Workload = "writes",
+        at: Place = "leader",
+    ) -> Measurement:
+        """Put the leader or a follower under load, and say what came of it."""
+        leader = await self.leader()
+        where = leader if at == "leader" else self._follower_of(leader)
         self._usages.clear()
         measured_seconds, measured, acknowledged, errors, elections, *traffic = await self._ask(
-            leader, "load", outstanding, warm_up, seconds, takes=warm_up + seconds
+            where, "load", workload, outstanding, warm_up, seconds, takes=warm_up + seconds
         )
         assert isinstance(measured_seconds, float)
-        latencies = await self._latencies(leader, unsigned(measured))
+        latencies = await self._latencies(where, unsigned(measured))
         before, after = self._usages
         nodes, others = after.percent_since(before)
         return Measurement(
             machine=self.machine,
+            workload=workload,
+            at=at,
             outstanding=outstanding,
             seconds=measured_seconds,
             writes=len(latencies),
@@ -116,29 +137,90 @@ class Group:
             errors=dict(_error(it) for it in items_of(errors)),
         )
 
+    async def idle(self, seconds: float) -> Idle:
+        """Leave all alone for so long, and say what they used."""
+        await self.leader()
+        before = Usage.now(self.pids)
+        await trio.sleep(seconds)
+        nodes, _ = (after := Usage.now(self.pids)).percent_since(before)
+        return Idle(
+            machine=self.machine,
+            seconds=after.at - before.at,
+            cpu_percent=nodes,
+            memory_mb={name: memory_mb(pid) for name, pid in self.pids.items()},
+        )
+
+    async def gap(self, fault: Fault, seconds: float) -> Gap:
+        """Do that to the leader while a follower writes for so long, and say for how long it could not.
+
+        After "kill" the group has lost a node for good.
+        """
+        leader = await self.leader()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._hurt, leader, fault, seconds)
+            longest, acknowledged, failed = await self._ask(
+                self._follower_of(leader), "probe", seconds, takes=seconds
+            )
+        assert isinstance(longest, float)
+        return Gap(
+            machine=self.machine,
+            fault=fault,
+            gap_ms=1000 * longest,
+            acknowledged=unsigned(acknowledged),
+            failed=unsigned(failed),
+        )
+
+    async def _hurt(self, leader: str, fault: Fault, seconds: float) -> None:
+        """After a while of calm, which is part of the `seconds`."""
+        await trio.sleep(_CALM_PART * seconds)
+        process = self._children[leader].process
+        match fault:
+            case "transfer":
+                await self._ask(leader, "transfer")
+            case "silence":
+                process.send_signal(signal.SIGSTOP)
+                try:
+                    await trio.sleep(_SILENCE_PART * seconds)
+                finally:
+                    process.send_signal(signal.SIGCONT)
+            case "kill":
+                self._dead.add(leader)
+                process.kill()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Of the processes that run, by node."""
+        return {
+            name: it.process.pid for name, it in self._children.items() if name not in self._dead
+        }
+
+    def _follower_of(self, leader: str) -> str:
+        """The first there is; in a group of one, the leader."""
+        return next((name for name in self.pids if name != leader), leader)
+
     # ── what the processes say ───────────────────────────────────────────────────────────────────
 
     async def hear(self, child: Child) -> None:
-        """Listen to a process for as long as it lives. Raises BenchFailed when it does no more."""
-        while True:
+        """Listen to a process for as long as it lives, or is to live. Raises BenchFailed as `hear_one`."""
+        while child.name not in self._dead:
             await self.hear_one(child)
 
     async def hear_one(self, child: Child) -> None:
-        """Hear one thing that a process says. Raises as `hear`."""
+        """Hear one thing that a process says. Raises BenchFailed if it has ended, and not on purpose."""
         try:
             news = await child.hear()
         except (ChildKilled, ChildFailed, MalformedError) as error:
+            if child.name in self._dead:
+                return
             raise BenchFailed(f"node {child.name}: {error}") from error
         if news == ["edge"]:
-            self._usages.append(
-                Usage.now({name: it.process.pid for name, it in self._children.items()})
-            )
+            self._usages.append(Usage.now(self.pids))
 
-    async def _leader(self) -> str:
+    async def leader(self) -> str:
         """Whom every node knows as the leader."""
         with trio.move_on_after(PATIENCE_SECONDS):
             while True:
-                said = {(await self._ask(name, "leader"))[0] for name in self._children}
+                said = {(await self._ask(name, "leader"))[0] for name in self.pids}
                 if len(said) == 1:
                     return printable(said.pop(), length_max=_NAME_MAX)
                 await trio.sleep(0.05)  # an election is under way
@@ -154,7 +236,7 @@ class Group:
 
     async def _newly_applied(self) -> dict[str, int]:
         """What each node's machine has applied since this was asked last."""
-        now = {name: unsigned((await self._ask(name, "written"))[0]) for name in self._children}
+        now = {name: unsigned((await self._ask(name, "written"))[0]) for name in self.pids}
         since = {name: count - self._applied[name] for name, count in now.items()}
         self._applied = now
         return since

@@ -1,7 +1,7 @@
-"""A closed loop: so many tasks, each with one write under way, as a program with so much to do at once.
+"""A closed loop: so many tasks, each with one write or read under way, as a program with much to do at once.
 
-Laws: a write is measured if it began in the measured time, however long it takes: a stall can't hide by
-outlasting the measurement. Nothing is kept for a write but four bytes, and nothing is computed from
+Laws: an operation is measured if it began in the measured time, however long it takes: a stall can't hide by
+outlasting the measurement. Nothing is kept for it but four bytes, and nothing is computed from
 them here: that would hold up the node whose process this is.
 """
 
@@ -31,15 +31,19 @@ class Load:
     """One run of the loop."""
 
     outstanding: int
-    "Writes under way at any time."
+    "Writes and reads under way at any time."
     write: Callable[[int], Awaitable[object]]
     "Writes a value made of this number; returns when that is acknowledged."
+    read: Callable[[int], Awaitable[object]] | None = None
+    "Reads what this number chooses. None only where all operations write."
+    writes_in_ten: int = 10
+    "Operations that write, of every ten with consecutive numbers."
     latencies_us: array[int] = attrs.field(init=False, factory=lambda: array("I"))
-    "Of the measured writes, in the order in which they were acknowledged."
+    "Of the measured operations, in the order in which they were answered."
     acknowledged: int = attrs.field(init=False, default=0)
     "Writes, those of the warm-up included."
     errors: Counter[str] = attrs.field(init=False, factory=Counter[str])
-    "Writes that failed, by the error's name; those of the warm-up included."
+    "Operations that failed, by the error's name; those of the warm-up included."
     measured_seconds: float = attrs.field(init=False, default=0.0)
     "How long the measured time was."
     _numbers: count[int] = attrs.field(init=False, factory=count)
@@ -49,13 +53,13 @@ class Load:
     async def run(
         self, warm_up: float, seconds: float, at_edge: Callable[[], Awaitable[None]]
     ) -> None:
-        """Write for `warm_up` and then for `seconds`, which are measured, until all is answered.
+        """Write and read for `warm_up` and then for `seconds`, which are measured, until all is answered.
 
         `at_edge` is called when the measured time begins, and when it has ended.
         """
         async with trio.open_nursery() as nursery:
             for _ in range(self.outstanding):
-                nursery.start_soon(self._write_on)
+                nursery.start_soon(self._go_on)
             await trio.sleep(warm_up)
             self._measuring, began = True, perf_counter_ns()
             await at_edge()
@@ -63,17 +67,22 @@ class Load:
             self._over, self.measured_seconds = True, _seconds_since(began)
             await at_edge()
 
-    async def _write_on(self) -> None:
-        """One write after another."""
+    async def _go_on(self) -> None:
+        """One operation after another."""
         while not self._over:
             measured, began = self._measuring, perf_counter_ns()
+            number = next(self._numbers)
             try:
-                await self.write(next(self._numbers))
+                if number % 10 < self.writes_in_ten:
+                    await self.write(number)
+                    self.acknowledged += 1
+                else:
+                    assert self.read is not None
+                    await self.read(number)
             except RaftError as error:
                 self.errors[type(error).__name__] += 1
                 await trio.sleep(PAUSE_SECONDS)
                 continue
-            self.acknowledged += 1
             if measured:
                 self.latencies_us.append(min((perf_counter_ns() - began) // 1000, _US_MAX))
 

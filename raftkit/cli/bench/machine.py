@@ -1,4 +1,4 @@
-"""What the benchmark replicates: 32 bytes a write, into machines that do next to nothing.
+"""What the benchmark replicates: values into machines that do next to nothing.
 
 Law: both count every application, so that what was acknowledged can be compared with what was done.
 """
@@ -12,9 +12,8 @@ import attrs
 from raftkit import BytesStateMachine, StateMachine, command, query
 from raftkit.statemachine import Batch
 
-__all__ = ["KEYS", "VALUE_BYTES", "Register", "Table"]
+__all__ = ["KEYS", "Register", "Table"]
 
-VALUE_BYTES = 32
 KEYS = 1000
 "Of the table."
 _COUNT_BYTES = 8
@@ -59,6 +58,11 @@ class Table(StateMachine):
         """Set a value."""
         self.count += 1
         self.values[key] = value
+
+    @query
+    def get(self, key: int) -> bytes | None:
+        """A value, if there is one."""
+        return self.values.get(key)
 
     @query
     def written(self) -> int:

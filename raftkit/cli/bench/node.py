@@ -8,8 +8,12 @@ LOSS is the part of arriving datagrams that it loses, see `traffic`. NETWORK and
 Over the pipe it says `[0, "open"]` once and `[0, "edge"]` at both ends of the measured time, and answers
 
     leader                          → name of the leader, once one is known here
-    load outstanding warm-up seconds → measured seconds, measured writes, acknowledged, [error, count] …,
-                                      elections, then `Traffic`: from there on of the measured time
+    load workload outstanding warm-up seconds
+                                    → measured seconds, measured operations, acknowledged writes,
+                                      [error, count] …, elections, then `Traffic`: from there on
+                                      of the measured time
+    probe seconds                   → longest gap in seconds, acknowledged, failed; see `Probe`
+    transfer                        → name of the new leader, to whom this one handed over
     latencies first count           → so many of the last load's, four bytes each, in µs
     written                         → applications counted by the machine, linearizable
 
@@ -20,18 +24,18 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import attrs
 import trio
 
-from raftkit import Node, RaftError, open_node
+from raftkit import RaftError
+from raftkit.cli.bench.gap import Probe
 from raftkit.cli.bench.load import Load
-from raftkit.cli.bench.machine import KEYS, VALUE_BYTES, Register, Table
+from raftkit.cli.bench.subject import Subject, open_subject
 from raftkit.cli.bench.traffic import Observed, Traffic
+from raftkit.cli.bench.workload import LOADS, VALUE_BYTES, Mix
 from raftkit.cli.network import transport_in
 from raftkit.cli.pipe import NEWS, Pipe, stdio_pipe
 from raftkit.cli.starting import first_of
@@ -69,54 +73,16 @@ async def _run(
         "transport": observed,
         "found": len(addresses) == 1,
     }
-    async with _open_subject(machine, settings) as subject:
+    async with open_subject(machine, settings) as subject:
         await pipe.send([NEWS, "open"])
         await _Service(subject, observed, pipe).run()
-
-
-@attrs.frozen(kw_only=True)
-class _Subject:
-    """A node under test, with the two things that are done to its machine."""
-
-    node: Node[Any]
-    write: Callable[[int], Awaitable[object]]
-    "Writes a value made of the number."
-    written: Callable[[], Awaitable[int]]
-    "How many the machine has applied."
-
-
-@asynccontextmanager
-async def _open_subject(machine: str, settings: dict[str, Any]) -> AsyncGenerator[_Subject]:
-    match machine:
-        case "bytes":
-            async with open_node(Register, **settings) as register:
-                yield _Subject(
-                    node=register,
-                    write=lambda number: register.execute(_value(number), session=None),
-                    written=lambda: register.read(lambda it: it.count),
-                )
-        case "typed":
-            async with open_node(Table, **settings) as table:
-                yield _Subject(
-                    node=table,
-                    write=lambda number: table.execute(
-                        Table.put(key=number % KEYS, value=_value(number))
-                    ),
-                    written=lambda: table.read(Table.written()),
-                )
-        case _:
-            raise AssertionError(machine)
-
-
-def _value(number: int) -> bytes:
-    return number.to_bytes(VALUE_BYTES, "big")
 
 
 @attrs.define(eq=False)
 class _Service:
     """What a node does for the benchmark."""
 
-    _subject: _Subject
+    _subject: Subject
     _observed: Observed
     _pipe: Pipe
     _latencies_us: array[int] = attrs.field(init=False, factory=lambda: array("I"))
@@ -141,8 +107,12 @@ class _Service:
         match question:
             case ["leader"]:
                 return ["done", await self._subject.node.wait_leader()]
-            case ["load", int(outstanding), float(warm_up), float(seconds)]:
-                return ["done", *await self._load(outstanding, warm_up, seconds)]
+            case ["load", str(name), int(outstanding), float(warm_up), float(seconds)]:
+                return ["done", *await self._load(LOADS[name], outstanding, warm_up, seconds)]
+            case ["probe", float(seconds)]:
+                return ["done", *await self._probe(seconds)]
+            case ["transfer"]:
+                return ["done", await self._subject.node.transfer_leadership()]
             case ["latencies", first, count]:
                 start = unsigned(first)
                 return ["done", self._latencies_us[start : start + unsigned(count)].tobytes()]
@@ -151,7 +121,15 @@ class _Service:
             case _:
                 raise MalformedError(f"no such request: {question!r:.80}")
 
-    async def _load(self, outstanding: int, warm_up: float, seconds: float) -> list[object]:
+    async def _probe(self, seconds: float) -> list[object]:
+        """Write one after another from this node; what was longest without."""
+        probe = Probe(lambda number: self._subject.write(number, VALUE_BYTES))
+        await probe.run(seconds)
+        return [probe.gap_seconds, probe.acknowledged, probe.failed]
+
+    async def _load(
+        self, mix: Mix, outstanding: int, warm_up: float, seconds: float
+    ) -> list[object]:
         """Put this node under load; what was measured."""
         edges: list[tuple[int, Traffic]] = []
 
@@ -159,7 +137,13 @@ class _Service:
             edges.append((self._subject.node.statistics().term, self._observed.traffic()))
             await self._say([NEWS, "edge"])
 
-        load = Load(outstanding=outstanding, write=self._subject.write)
+        subject = self._subject
+        load = Load(
+            outstanding=outstanding,
+            write=lambda number: subject.write(number, mix.value_bytes),
+            read=subject.read,
+            writes_in_ten=mix.writes_in_ten,
+        )
         await load.run(warm_up, seconds, at_edge)
         self._latencies_us = load.latencies_us
         (_, before), (_, after) = edges

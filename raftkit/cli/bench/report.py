@@ -12,7 +12,10 @@ import attrs
 from rich.table import Table
 
 from raftkit.cli.bench.environment import Environment
+from raftkit.cli.bench.gap import Gap
+from raftkit.cli.bench.idle import Idle
 from raftkit.cli.bench.traffic import Traffic
+from raftkit.cli.bench.workload import Place, Workload
 from raftkit.cli.network import Kind
 
 __all__ = ["Measurement", "Report"]
@@ -30,19 +33,23 @@ class Measurement:
 
     machine: str
     "bytes or typed."
+    workload: Workload = "writes"
+    "What the tasks of the load did."
+    at: Place = "leader"
+    "In whose process the load ran."
     outstanding: int
-    "Writes under way at any time."
+    "Operations under way at any time."
     seconds: float
     "How long was measured."
     writes: int
-    "Begun in that time, and acknowledged."
+    "Begun in that time, and acknowledged; reads count here as well, if the workload has any."
     p50_ms: float | None
     "Half of these were acknowledged within this time; None if there were none."
     p99_ms: float | None
     p999_ms: float | None
     max_ms: float | None
     leader: str
-    "Whose process was the load's."
+    "Who led."
     cpu_percent: Mapping[str, float]
     "User and system, by node, in percent of a core."
     others_cpu_percent: float
@@ -50,7 +57,7 @@ class Measurement:
     cpus: int
     "Cores there are."
     traffic: Traffic
-    "Of the leader."
+    "Of the node whose process was the load's."
     acknowledged: int
     "Writes, with those of the warm-up and those answered after the end."
     applied: Mapping[str, int]
@@ -83,17 +90,25 @@ class Measurement:
             if not self.acknowledged <= count <= self.acknowledged + unknown:
                 yield f"{self.acknowledged} writes were acknowledged, {node} applied {count}"
 
+    @property
+    def name(self) -> str:
+        """Which measurement of a run this is."""
+        what = "" if self.workload == "writes" else f"{self.workload}, "
+        where = "" if self.at == "leader" else "at a follower, "
+        return f"{self.machine}, {what}{where}{self.outstanding} outstanding"
+
     def as_words(self) -> str:
         """One line."""
+        noun = {"reads": "reads", "mixed": "operations"}.get(self.workload, "writes")
         return (
-            f"{self.machine}, {self.outstanding} outstanding: {self.writes_per_s:,.0f} writes/s, "
+            f"{self.name}: {self.writes_per_s:,.0f} {noun}/s, "
             f"p50 {_ms(self.p50_ms)}, p99 {_ms(self.p99_ms)} ms{self._traffic_in_words()}"
         )
 
     def _traffic_in_words(self) -> str:
         """What of the leader a write costs the network."""
         sent, words = self.traffic, ""
-        if self.writes and sent.packets_sent:
+        if self.writes and sent.packets_sent and self.workload == "writes" and self.at == "leader":
             each = sent.bytes_sent / self.writes, sent.packets_sent / self.writes
             words = f"; {each[0]:.0f} bytes and {each[1]:.2f} packets a write from the leader"
         return f"{words}, {sent.repaired} of them repairs" if words and sent.repaired else words
@@ -102,6 +117,8 @@ class Measurement:
         """For JSON."""
         return {
             "machine": self.machine,
+            "workload": self.workload,
+            "at": self.at,
             "outstanding": self.outstanding,
             "seconds": self.seconds,
             "writes": self.writes,
@@ -129,7 +146,7 @@ class Measurement:
         }
 
     def _cpu_us_per_write(self, name: str) -> float | None:
-        """What a write costs a node, which other processes change less than how many there are."""
+        """What an operation costs a node, which other processes change less than how many there are."""
         if not self.writes:
             return None
         return round(self.cpu_percent[name] / 100 / self.writes_per_s * 1e6, 1)
@@ -149,6 +166,10 @@ class Report:
     "Part of the datagrams that each was made to lose."
     measurements: tuple[Measurement, ...]
     "In the order in which they were made."
+    gaps: tuple[Gap, ...] = ()
+    "What changes of leadership did to the writes."
+    idle: tuple[Idle, ...] = ()
+    "What groups at rest cost."
     failure: str = ""
     "Why it could not go on; empty if it went to its end."
 
@@ -156,9 +177,8 @@ class Report:
     def faults(self) -> tuple[str, ...]:
         """Everything that is wrong."""
         wrong = [
-            f"{it.machine}, {it.outstanding} outstanding: {words}"
-            for it in self.measurements
-            for words in it.faults()
+            *(f"{it.name}: {words}" for it in self.measurements for words in it.faults()),
+            *(f"{it.as_words()}: {words}" for it in self.gaps for words in it.faults()),
         ]
         return (*wrong, *([self.failure] if self.failure else []))
 
@@ -176,6 +196,8 @@ class Report:
                 "transport": self.transport,
                 "loss": self.loss,
                 "measurements": [it.as_data() for it in self.measurements],
+                "gaps": [attrs.asdict(it) for it in self.gaps],
+                "idle": [attrs.asdict(it) for it in self.idle],
                 "faults": self.faults,
             }
         )
@@ -185,7 +207,7 @@ class Report:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
         table.add_column("machine")
         for name in (
-            *("out-\nstanding", "writes\n/s", "p50\nms", "p99\nms", "p99.9\nms", "max\nms"),
+            *("out-\nstanding", "a\nsecond", "p50\nms", "p99\nms", "p99.9\nms", "max\nms"),
             *("CPU %\nleader", "follow-\ners", "others"),
         ):
             table.add_column(name, justify="right")
@@ -195,7 +217,7 @@ class Report:
                 _percent(it.cpu_percent[name]) for name in it.cpu_percent if name != it.leader
             ]
             table.add_row(
-                it.machine,
+                it.name.rpartition(", ")[0],
                 str(it.outstanding),
                 f"{it.writes_per_s:,.0f}",
                 *map(_ms, (it.p50_ms, it.p99_ms, it.p999_ms, it.max_ms)),
