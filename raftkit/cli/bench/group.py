@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import signal
 from array import array
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -61,16 +61,17 @@ async def open_group(
     network = network_on_loopback(transport, names, directory).arguments()
     arguments = (machine, str(loss), *network)
     async with AsyncExitStack() as stack:
-        children = [
-            await stack.enter_async_context(
+
+        async def start(name: str) -> Child:
+            return await stack.enter_async_context(
                 open_child(name, "raftkit.cli.bench.node", directory / name, arguments)
             )
-            for name in names
-        ]
-        group = Group(machine, {it.name: it for it in children})
-        for child in children:
-            await group.hear_one(child)
+
+        children = [await start(name) for name in names]
         async with trio.open_nursery() as nursery:
+            group = Group(machine, {it.name: it for it in children}, start, nursery)
+            for child in children:
+                await group.hear_one(child)
             for child in children:
                 nursery.start_soon(group.hear, child)
             yield group
@@ -85,11 +86,15 @@ class Group:
     "bytes or typed."
     _children: dict[str, Child]
     "By name."
+    _start: Callable[[str], Awaitable[Child]]
+    "Starts a process, for one whose process has ended."
+    _nursery: trio.Nursery
+    "In which processes are listened to."
     _usages: list[Usage] = attrs.field(init=False, factory=list[Usage])
     "At the ends of the measured time."
     _applied: dict[str, int] = attrs.field(init=False)
     "What each node's machine had applied before."
-    _dead: set[str] = attrs.field(init=False, factory=set[str])
+    _dead: set[Child] = attrs.field(init=False, factory=set[Child])
     "Killed on purpose."
 
     def __attrs_post_init__(self) -> None:
@@ -170,10 +175,25 @@ class Group:
             failed=unsigned(failed),
         )
 
+    async def restart(self) -> float:
+        """Kill a follower and start it again; seconds until it answers a linearizable read."""
+        name = self._follower_of(await self.leader())
+        child = self._children[name]
+        self._dead.add(child)
+        child.process.kill()
+        await child.process.wait()
+        began = trio.current_time()
+        self._children[name] = again = await self._start(name)
+        await self.hear_one(again)
+        self._nursery.start_soon(self.hear, again)
+        await self._ask(name, "written")
+        return trio.current_time() - began
+
     async def _hurt(self, leader: str, fault: Fault, seconds: float) -> None:
         """After a while of calm, which is part of the `seconds`."""
         await trio.sleep(_CALM_PART * seconds)
-        process = self._children[leader].process
+        child = self._children[leader]
+        process = child.process
         match fault:
             case "transfer":
                 await self._ask(leader, "transfer")
@@ -184,15 +204,13 @@ class Group:
                 finally:
                     process.send_signal(signal.SIGCONT)
             case "kill":
-                self._dead.add(leader)
+                self._dead.add(child)
                 process.kill()
 
     @property
     def pids(self) -> dict[str, int]:
         """Of the processes that run, by node."""
-        return {
-            name: it.process.pid for name, it in self._children.items() if name not in self._dead
-        }
+        return {name: it.process.pid for name, it in self._children.items() if it not in self._dead}
 
     def _follower_of(self, leader: str) -> str:
         """The first there is; in a group of one, the leader."""
@@ -202,7 +220,7 @@ class Group:
 
     async def hear(self, child: Child) -> None:
         """Listen to a process for as long as it lives, or is to live. Raises BenchFailed as `hear_one`."""
-        while child.name not in self._dead:
+        while child not in self._dead:
             await self.hear_one(child)
 
     async def hear_one(self, child: Child) -> None:
@@ -210,7 +228,7 @@ class Group:
         try:
             news = await child.hear()
         except (ChildKilled, ChildFailed, MalformedError) as error:
-            if child.name in self._dead:
+            if child in self._dead:
                 return
             raise BenchFailed(f"node {child.name}: {error}") from error
         if news == ["edge"]:
