@@ -1,0 +1,1 @@
+"""What `benchmarks` says is what was measured."""
