@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fix soak explore mutants accept bench docs coverage clean
+.PHONY: help demo test check fix soak explore mutants accept bench bench-compare docs coverage clean
 
 PYTHON ?=
 BIN := .venv/bin
@@ -23,7 +23,7 @@ MUTANTS_ARGS ?=
 BENCH_ARGS ?=
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
 $(CLI): pyproject.toml .ci/venv
 	@PYTHON="$(PYTHON)" .ci/venv cli
@@ -70,8 +70,12 @@ accept: $(DEV)  ## the tests that prove rows of the acceptance table
 	if [ $$status = 5 ]; then echo "accept: no test is marked accept(…) yet"; \
 	else echo "$$out"; exit $$status; fi
 
-bench: $(CLI)  ## writes a second, how long they take, and what is saturated (BENCH_ARGS=…)
-	@$(BIN)/raftkit bench $(BENCH_ARGS)
+bench: $(CLI)  ## raftkit beside etcd and PySyncObj, in one run; some minutes (BENCH_ARGS="--rounds 1")
+	@$(BIN)/python -m benchmarks.peers.prepare
+	@$(BIN)/python -m benchmarks.compare $(BENCH_ARGS)
+
+bench-compare: $(CLI)  ## this tree beside another revision of it, by turns (BASE=REV, BENCH_ARGS=…)
+	@$(BIN)/python -m benchmarks.revisions $(if $(BASE),$(BASE),HEAD) $(BENCH_ARGS)
 
 docs: $(DEV)  ## the documentation, in docs/_build/html
 	@$(BIN)/sphinx-build -q -W --keep-going -d docs/_build/doctrees docs docs/_build/html
@@ -84,6 +88,6 @@ coverage: $(DEV)  ## every branch of core and wire, through their doors
 	    --cov-fail-under=100 $(TEST_ARGS)
 
 clean:  ## remove .venv, caches and what was built
-	@rm -rf .venv build dist docs/_build .hypothesis .pytest_cache .mypy_cache .ruff_cache \
+	@rm -rf .venv .peers build dist docs/_build .hypothesis .pytest_cache .mypy_cache .ruff_cache \
 	    .import_linter_cache .coverage .coverage.* htmlcov
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
