@@ -125,7 +125,8 @@ class FullSockets:
 
     def receive(self, data: bytes, source: datagrams.Place, now: float) -> None:  # noqa: ARG002
         """Keep a datagram until it is fetched."""
-        if self._inbox_bytes + len(data) > self.recv_buffer_size:
+        # As Linux does: what finds room left is taken, however long it is.
+        if self._inbox_bytes >= self.recv_buffer_size:
             self.overruns += 1
             return
         self._inbox.append((data, cast("Address", source)))
