@@ -18,7 +18,7 @@ SECONDS = 6.0
 
 
 def world(seed: int, *, nodes: int = 3) -> FullReport:
-    return FullWorld(seed, nodes=nodes, seconds=SECONDS).run()
+    return FullWorld(seed, nodes=nodes, seconds=SECONDS, transport="memory").run()
 
 
 def multicasting(
@@ -76,7 +76,13 @@ def test_compare_and_swap_is_linearizable_by_search() -> None:
 def test_a_state_that_becomes_wrong_is_found_and_mended() -> None:
     """F17, J4: one replica miscounts once, in the storm; a crash may undo that before it is found."""
     reports = [
-        FullWorld(seed, workload=AppendLists(slipping({12})), seconds=SECONDS, slips=True).run()
+        FullWorld(
+            seed,
+            workload=AppendLists(slipping({12})),
+            seconds=SECONDS,
+            slips=True,
+            transport="memory",
+        ).run()
         for seed in (3, 4, 5, 6)
     ]
 
@@ -161,7 +167,7 @@ def test_one_seed_is_one_world_of_datagrams() -> None:
 def test_reading_along_does_not_change_it() -> None:
     lines: list[str] = []
 
-    watched = FullWorld(10, seconds=SECONDS, trace=lines.append).run()
+    watched = FullWorld(10, seconds=SECONDS, transport="memory", trace=lines.append).run()
 
     assert watched == world(10)
     assert any("loses power" in line for line in lines)
