@@ -3,12 +3,12 @@
     report = FullWorld(7).run()
 
 Nothing is left out but what can't be repeated: real drivers and nodes, the real log over `SimulatedDisk`, a
-real machine, on trio's scheduler under a `MockClock`, over a `MemoryNetwork` or, each third seed, the endpoint
-of the multicast transport on a network of datagrams. First a storm, in which faults of network, disks, clocks
-and machines, changes of the group and upgrades meet while clients work. Then calm among a random quorum,
-while the others stay broken for good: it must elect, answer everyone, go on, and agree. At last every answer that
-any client got is held against what was promised. `world.py` is the same for cores alone, much faster, and
-sees inside; this one sees what users see.
+real machine, on trio's scheduler under a `MockClock`, over a `MemoryNetwork` or, each third seed, over
+datagrams by the endpoint of the multicast transport. First a storm, in which faults of network, disks,
+clocks and machines, changes of the group and upgrades meet while clients work. Then calm among a random
+quorum, while the others stay broken for good: it must elect, answer everyone, go on, and agree. At last
+every answer that any client got is held against what was promised. `world.py` is the same for cores alone,
+much faster, and sees inside; this one sees what users see.
 
 Laws: one seed is one world, on any machine and under any hash seed. A failure raises
 `InvariantViolated` with its seed, and its line of the story.

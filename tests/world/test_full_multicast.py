@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
@@ -123,7 +124,7 @@ async def test_who_ends_says_so_and_who_loses_power_does_not(autojump_clock: Moc
         async with stage_of("b") as stage:
             (b,), on = stage.stations, [True]
             a = Station(identity=A, address=stage.network.address_of("a"))
-            async with a.open(stage.network.transport(lambda on=on: on[0])):
+            async with a.open(stage.network.transport(partial(all, on))):
                 a.endpoint.connect({"b": b.address})
                 await b.wait(linked="a")
                 on[0] = powered
