@@ -99,7 +99,7 @@ class Begun:
     seed: int
     "Of its chance, a u64."
     extreme: bool
-    "Whether its timers were drawn from `raftkit.testing.world_server.ExtremeRandom`."
+    "Whether its timers were drawn from `raftkit.testing.world.server.ExtremeRandom`."
 
 
 @attrs.frozen(kw_only=True)

@@ -29,12 +29,12 @@ from raftkit.membership import Settings
 from raftkit.messages import Effects, Propose
 from raftkit.model import Identity, Index, Kind, NodeId, Run
 from raftkit.statemachine import Command
-from raftkit.testing.machine_story import DefectFound
+from raftkit.testing.machines.story import DefectFound
 from raftkit.testing.modelled_rules import ModelledRules, Moment, outcome_of
-from raftkit.testing.scenario_commands import act
-from raftkit.testing.scenario_group import Group
-from raftkit.testing.scenario_play import Play
-from raftkit.testing.scenario_server import Server
+from raftkit.testing.scenario.commands import act
+from raftkit.testing.scenario.group import Group
+from raftkit.testing.scenario.play import Play
+from raftkit.testing.scenario.server import Server
 from raftkit.testing.with_hypothesis import hypothesis, st, stateful
 
 __all__ = ["ClusterRules"]

@@ -18,13 +18,13 @@ from pathlib import Path
 
 from raftkit.errors import LocalProtocolError
 from raftkit.statemachine import StateMachine
-from raftkit.testing.machine_copy import Factory
-from raftkit.testing.machine_determinism import check_deterministic
-from raftkit.testing.machine_exploring import Commands
-from raftkit.testing.machine_golden import check_wire_stability
-from raftkit.testing.machine_rejections import check_rejections
-from raftkit.testing.machine_snapshots import check_snapshot_round_trip
-from raftkit.testing.machine_story import DefectFound, Step
+from raftkit.testing.machines.copy import Factory
+from raftkit.testing.machines.determinism import check_deterministic
+from raftkit.testing.machines.exploring import Commands
+from raftkit.testing.machines.golden import check_wire_stability
+from raftkit.testing.machines.rejections import check_rejections
+from raftkit.testing.machines.snapshots import check_snapshot_round_trip
+from raftkit.testing.machines.story import DefectFound, Step
 
 __all__ = [
     "Commands",

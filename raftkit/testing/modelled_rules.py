@@ -13,8 +13,8 @@ from raftkit.statemachine import Command, StateMachine
 from raftkit.statemachine.declaration import methods_of
 from raftkit.statemachine.upgrades import upgrades_of
 from raftkit.testing.applying import applying
-from raftkit.testing.machine_copy import Factory
-from raftkit.testing.machine_strategies import commands
+from raftkit.testing.machines.copy import Factory
+from raftkit.testing.machines.strategies import commands
 from raftkit.testing.with_hypothesis import st, stateful
 
 __all__ = ["ModelledRules", "Moment", "outcome_of"]

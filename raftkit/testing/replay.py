@@ -28,7 +28,7 @@ from raftkit.driver.recording import (
 from raftkit.errors import RaftInternalError
 from raftkit.messages import Effects, Input, RoleChanged, Tick
 from raftkit.model import Identity, Index, Run, Term
-from raftkit.testing.world_server import timers
+from raftkit.testing.world.server import timers
 
 __all__ = ["Crashed", "Happening", "Heard", "Played", "ReplayFailed", "Started", "replay"]
 

@@ -15,9 +15,9 @@ Law: Hypothesis chooses everything, so a failure is found again, made shorter, a
 from __future__ import annotations
 
 from raftkit.model import NodeId
-from raftkit.testing.machine_copy import EPOCH_NS
-from raftkit.testing.machine_group import Group
-from raftkit.testing.machine_story import DefectFound
+from raftkit.testing.machines.copy import EPOCH_NS
+from raftkit.testing.machines.group import Group
+from raftkit.testing.machines.story import DefectFound
 from raftkit.testing.modelled_rules import ModelledRules, Moment, outcome_of
 from raftkit.testing.with_hypothesis import st, stateful
 

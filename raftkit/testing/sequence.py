@@ -27,7 +27,7 @@ from raftkit.messages import (
 )
 from raftkit.model import Identity, NodeId
 from raftkit.testing.replay import Crashed, Happening, Heard, Played, Started
-from raftkit.testing.scenario_words import event_words, message_words, place
+from raftkit.testing.scenario.words import event_words, message_words, place
 
 __all__ = ["Arrow", "Fate", "Mark", "Row", "Sequence", "Sketch", "Span", "marks_of"]
 

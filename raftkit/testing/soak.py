@@ -22,7 +22,7 @@ from pathlib import Path
 import attrs
 
 from raftkit.driver import open_recorder
-from raftkit.testing.full_world import FullReport, FullWorld, Transport
+from raftkit.testing.full import FullReport, FullWorld, Transport
 from raftkit.testing.world import InvariantViolated, Report, World
 
 __all__ = ["Failure", "main", "soak"]

@@ -65,7 +65,7 @@ from raftkit.messages import (
 )
 from raftkit.model import Identity, Index, Kind, NodeId, Run, Term
 from raftkit.snapshot import SnapshotMeta
-from raftkit.testing.machine_strategies import commands, queries
+from raftkit.testing.machines.strategies import commands, queries
 from raftkit.testing.with_hypothesis import assume, st
 
 __all__ = [

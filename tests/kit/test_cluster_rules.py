@@ -13,9 +13,9 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 
 from raftkit import StateMachine, command
 from raftkit.testing.cluster_rules import ClusterRules
-from raftkit.testing.machine_story import DefectFound
-from raftkit.testing.world_disk import WorldDisk
-from raftkit.testing.world_shadows import InvariantViolated
+from raftkit.testing.machines.story import DefectFound
+from raftkit.testing.world.disk import WorldDisk
+from raftkit.testing.world.shadows import InvariantViolated
 from tests.kit.shops import Shop
 
 FEW = settings(max_examples=15, stateful_step_count=25, deadline=None)

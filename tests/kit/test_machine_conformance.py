@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from raftkit import ConfigError, LocalProtocolError, StateMachine
 from raftkit.cli.demo.machine import Transcript
-from raftkit.testing import machine_twin
 from raftkit.testing.machine_conformance import (
     DefectFound,
     check_deterministic,
@@ -21,8 +20,9 @@ from raftkit.testing.machine_conformance import (
     check_rejections,
     check_snapshot_round_trip,
 )
-from raftkit.testing.machine_copy import Copy, Entry
-from raftkit.testing.machine_traps import Traps
+from raftkit.testing.machines import twin
+from raftkit.testing.machines.copy import Copy, Entry
+from raftkit.testing.machines.traps import Traps
 from tests.house.source import ROOT
 from tests.kit import shops
 from tests.kit.shops import (
@@ -288,4 +288,4 @@ def test_the_second_process_has_another_hash_seed(
     own: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONHASHSEED", own)
-    assert machine_twin.another_hash_seed() not in {own, "random", ""}
+    assert twin.another_hash_seed() not in {own, "random", ""}

@@ -17,9 +17,9 @@ from raftkit.testing.machine_conformance import (
     check_machine,
     check_rejections,
 )
-from raftkit.testing.machine_exploring import logs
-from raftkit.testing.machine_group import Group
-from raftkit.testing.machine_story import InForce
+from raftkit.testing.machines.exploring import logs
+from raftkit.testing.machines.group import Group
+from raftkit.testing.machines.story import InForce
 from raftkit.testing.rules import GroupRules
 from tests.kit.shops import ClockTill, EarlyTill, Item, Shop, Sku, Till, ZeroTill
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from raftkit import Rejected, StateMachine, command
 from raftkit.testing.machine_conformance import DefectFound
-from raftkit.testing.machine_group import Group
+from raftkit.testing.machines.group import Group
 from raftkit.testing.rules import GroupRules
 from tests.kit.shops import Shop, Sku
 from tests.node.machines import Counter

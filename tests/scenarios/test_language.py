@@ -14,8 +14,8 @@ import pytest
 
 from raftkit.messages import Write
 from raftkit.testing.scenario import Batching, ScenarioFailed, claims, run
-from raftkit.testing.scenario_commands import COMMANDS
-from raftkit.testing.world_disk import WorldDisk
+from raftkit.testing.scenario.commands import COMMANDS
+from raftkit.testing.world.disk import WorldDisk
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

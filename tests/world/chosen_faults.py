@@ -10,7 +10,7 @@ from unittest.mock import patch
 import attrs
 
 from raftkit.testing.datagrams import DatagramFaults
-from raftkit.testing.full_swarm import DatagramSwarm, FullSwarm
+from raftkit.testing.full.swarm import DatagramSwarm, FullSwarm
 
 __all__ = ["only"]
 

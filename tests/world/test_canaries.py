@@ -16,9 +16,9 @@ import pytest
 from raftkit.messages import AppendAccepted, Message, Write
 from raftkit.model import Identity, Index, NodeId
 from raftkit.testing.world import InvariantViolated, World
-from raftkit.testing.world_disk import WorldDisk
-from raftkit.testing.world_network import Network
-from raftkit.testing.world_server import Server
+from raftkit.testing.world.disk import WorldDisk
+from raftkit.testing.world.network import Network
+from raftkit.testing.world.server import Server
 
 
 def first_violation(seeds: int = 40) -> str:

@@ -21,9 +21,10 @@ from raftkit.core.log import Log
 from raftkit.membership import Configuration
 from raftkit.messages import Write
 from raftkit.model import Index, NodeId
-from raftkit.testing.explore import Bounds, Explorer, NoSuchStep, Violation, main
-from raftkit.testing.explore_server import Letter
-from raftkit.testing.world_disk import WorldDisk
+from raftkit.testing.explore import Bounds, Explorer, NoSuchStep, Violation
+from raftkit.testing.explore.command import main
+from raftkit.testing.explore.server import Letter
+from raftkit.testing.world.disk import WorldDisk
 
 ELECTIONS = Bounds(terms=2, entries=0, crashes=0)
 FEW = ["--entries", "0", "--crashes", "0", "--pre-votes"]

@@ -31,16 +31,17 @@ from raftkit.membership import Configuration
 from raftkit.model import Index, NodeId, Run
 from raftkit.statemachine import StateMachine
 from raftkit.testing.append_lists import Outcome
-from raftkit.testing.full_clients import Client
-from raftkit.testing.full_workloads import (
+from raftkit.testing.full import FullWorld
+from raftkit.testing.full.clients import Client
+from raftkit.testing.full.workloads import (
     AppendLists,
     Asked,
     CountingMachine,
     ListsMachine,
     slipping,
 )
-from raftkit.testing.full_world import FullWorld, InvariantViolated
 from raftkit.testing.simulated_disk import _Node
+from raftkit.testing.world import InvariantViolated
 from tests.world.chosen_faults import only
 
 SEEDS = 40

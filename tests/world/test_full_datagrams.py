@@ -9,10 +9,10 @@ import pytest
 from trio.testing import MockClock
 
 from raftkit.testing.datagrams import DatagramNetwork
-from raftkit.testing.full_datagrams import LOOKS_MAX, FullSockets
-from raftkit.testing.full_multicast import GROUP
-from raftkit.testing.full_stage import Story
-from raftkit.testing.world_shadows import InvariantViolated
+from raftkit.testing.full.datagrams import LOOKS_MAX, FullSockets
+from raftkit.testing.full.multicast import GROUP
+from raftkit.testing.full.stage import Story
+from raftkit.testing.world.shadows import InvariantViolated
 from raftkit.transports.multicast_group import place_of
 
 

@@ -13,9 +13,9 @@ from trio.testing import MockClock
 
 from raftkit.model import Identity
 from raftkit.testing.datagrams import DatagramFaults
-from raftkit.testing.full_multicast import FullMulticast
-from raftkit.testing.full_stage import Story
-from raftkit.testing.full_swarm import DatagramSwarm
+from raftkit.testing.full.multicast import FullMulticast
+from raftkit.testing.full.stage import Story
+from raftkit.testing.full.swarm import DatagramSwarm
 from raftkit.testing.transport_conformance import Station
 from raftkit.transports import Faults
 

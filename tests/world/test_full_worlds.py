@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from raftkit.testing.full_workloads import AppendLists, Registers, slipping
-from raftkit.testing.full_world import TRANSPORTS, FullReport, FullWorld
+from raftkit.testing.full import TRANSPORTS, FullReport, FullWorld
+from raftkit.testing.full.workloads import AppendLists, Registers, slipping
 from tests.world.chosen_faults import only
 
 SECONDS = 6.0

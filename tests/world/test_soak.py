@@ -18,7 +18,7 @@ from raftkit.testing import soak
 from raftkit.testing.replay import replay
 from raftkit.testing.soak import Failure
 from raftkit.testing.world import Report
-from raftkit.testing.world_disk import WorldDisk
+from raftkit.testing.world.disk import WorldDisk
 
 
 @pytest.mark.slow

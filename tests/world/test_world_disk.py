@@ -6,7 +6,7 @@ import random
 
 from raftkit.messages import Write
 from raftkit.model import Identity, Index, Run, Term
-from raftkit.testing.world_disk import LogImage, WorldDisk
+from raftkit.testing.world.disk import LogImage, WorldDisk
 
 A = Identity(id="a", incarnation=1)
 

@@ -10,9 +10,9 @@ import attrs
 from raftkit.messages import Heartbeat, Message
 from raftkit.model import Identity, Index, NodeId, Term
 from raftkit.testing.world import World
-from raftkit.testing.world_network import Network
-from raftkit.testing.world_stage import Stage
-from raftkit.testing.world_swarm import MULTICAST_FAULTS, Swarm
+from raftkit.testing.world.network import Network
+from raftkit.testing.world.stage import Stage
+from raftkit.testing.world.swarm import MULTICAST_FAULTS, Swarm
 
 A = Identity(id="a", incarnation=1)
 Arrival = tuple[float, NodeId, Message]

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from raftkit.testing.world import World
-from raftkit.testing.world_swarm import FAULTS, MULTICAST_FAULTS
+from raftkit.testing.world.swarm import FAULTS, MULTICAST_FAULTS
 
 WORLDS = 12
 "Worlds of one test: small enough that a failing one is found quickly."
