@@ -19,7 +19,7 @@ import yaml
 
 from raftkit import ConfigError
 from raftkit.cli.node_file import NodeFile
-from raftkit.transports.tcp_sockets import host_and_port
+from raftkit.transports.tcp.sockets import host_and_port
 
 __all__ = ["ConfigFile", "config_path", "read_config"]
 

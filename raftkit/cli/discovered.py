@@ -19,7 +19,7 @@ from raftkit.cli.network import multicast_transport
 from raftkit.cli.node_file import NODE_FILE, read_node_file
 from raftkit.cli.starting import CannotStart
 from raftkit.cli.status_look import Down, NoNode, Up, look
-from raftkit.transports.multicast_listening import Overheard, overhear
+from raftkit.transports.multicast.listening import Overheard, overhear
 
 __all__ = ["Options", "run"]
 

@@ -15,7 +15,7 @@ from raftkit import AddLearner, ConfigError, Demote, Promote, Readdress, Remove
 from raftkit.changes import Change, change_form
 from raftkit.cli.order import Json, give, say
 from raftkit.cli.starting import CannotStart
-from raftkit.transports.tcp_sockets import host_and_port
+from raftkit.transports.tcp.sockets import host_and_port
 
 __all__ = ["admit", "demote", "members", "promote", "readdress", "remove"]
 

@@ -21,7 +21,7 @@ from raftkit import ConfigError
 from raftkit.cli.child import free_addresses
 from raftkit.driver import refuse_unknown
 from raftkit.transports import LossyTransport, MulticastTransport, TcpTransport
-from raftkit.transports.multicast_group import parse_group
+from raftkit.transports.multicast.group import parse_group
 
 __all__ = [
     "Kind",

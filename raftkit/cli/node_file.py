@@ -21,7 +21,7 @@ from raftkit import ConfigError, open_node
 from raftkit.cli.network import check_multicast, multicast_transport
 from raftkit.driver import make_plan, refuse_unknown
 from raftkit.transports import LossyTransport
-from raftkit.transports.tcp_sockets import host_and_port, resolve
+from raftkit.transports.tcp.sockets import host_and_port, resolve
 
 __all__ = ["NODE_FILE", "NodeFile", "check_addresses", "read_node_file", "write_node_file"]
 

@@ -6,19 +6,14 @@ is correct over anything that keeps to it, and the driver's hello decides who is
 
 `MemoryNetwork` joins nodes of one process, for tests and demonstrations, with the faults of a bad day.
 `TcpTransport` joins processes: one connection a pair, heartbeats first, in the clear and so on loopback only
-unless told otherwise. To read in order: `tcp_sockets.py`, `tcp_link.py`, `tcp.py`.
+unless told otherwise.
 `MulticastTransport` joins nodes on one network by UDP, and sends once what several are to hear; datagrams are
-sealed with a key of the cluster. To read in order: `multicast.py`, `multicast_endpoint.py`, `pacing.py`,
-`multicast_group.py`, `multicast_sockets.py`, `multicast_datagrams.py`; and of the protocol
-`multicast_outlet.py`, `_window`, `_ways`, `_pulse`, `_reach`, `_handshake`, `_link`, `_discovery`, `_engine`;
-`multicast_listening.py` only hears who is there.
+sealed with a key of the cluster.
 """
 
 from raftkit.transports.base import LossyEndpoint, LossyTransport, Sink
 from raftkit.transports.memory import Faults, MemoryEndpoint, MemoryNetwork
-from raftkit.transports.multicast import MulticastTransport
-from raftkit.transports.multicast_endpoint import MulticastEndpoint
-from raftkit.transports.multicast_statistics import MulticastStatistics
+from raftkit.transports.multicast import MulticastEndpoint, MulticastStatistics, MulticastTransport
 from raftkit.transports.tcp import TcpEndpoint, TcpStatistics, TcpTransport
 
 __all__ = [

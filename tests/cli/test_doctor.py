@@ -18,7 +18,7 @@ from raftkit.cli.child import free_addresses
 from raftkit.cli.doctor.case import case_of
 from raftkit.cli.doctor.connections import connect, greet
 from raftkit.cli.node_file import read_node_file
-from raftkit.transports.tcp_sockets import as_stream, dial
+from raftkit.transports.tcp.sockets import as_stream, dial
 from tests.cli.doctor_page import CHECKS
 from tests.cli.typed import end_politely, poll, refused, terminal, typed
 from tests.node.machines import Counter

@@ -27,8 +27,8 @@ from raftkit.cli.doctor.datagrams import (
     open_sealed,
 )
 from raftkit.cli.lines import Line
-from raftkit.transports.multicast_group import nowhere, place_of
-from raftkit.transports.multicast_sockets import MulticastSockets
+from raftkit.transports.multicast.group import nowhere, place_of
+from raftkit.transports.multicast.sockets import MulticastSockets
 from raftkit.wire import Opener, Refused, Sealer
 from raftkit.wire.control import NONCE_BYTES, Accept, Ends, Hello, Open, encode_control
 from tests.transports.multicast_places import a_group

@@ -24,7 +24,7 @@ from raftkit.cli.status_look import Down, Up
 from raftkit.driver import MemberStatus
 from raftkit.driver.reachability import Votes
 from raftkit.model import Identity, Index, Term
-from raftkit.transports.multicast_group import Interface
+from raftkit.transports.multicast.group import Interface
 from raftkit.wire import Refused
 from tests.cli.doctor_page import CHECKS
 from tests.house.source import ROOT

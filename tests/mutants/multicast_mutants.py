@@ -12,9 +12,9 @@ __all__ = ["MULTICAST_MUTANTS"]
 
 
 def _mistake(name: str, rule: str, part: str, old: str, new: str, *tests: str) -> Mutant:
-    """In `multicast_<part>.py`, noticed by tests of `test_multicast_….py`."""
+    """In `multicast/<part>.py`, noticed by tests of `test_multicast_….py`."""
     paths = tuple(f"tests/transports/test_multicast_{it}" for it in tests)
-    file = f"multicast_{part}.py"
+    file = f"multicast/{part}.py"
     killed_by = frozenset({"tests"})
     return Mutant(name, rule, file, old, new, killed_by, package="transports", tests=paths)
 
@@ -680,7 +680,7 @@ MULTICAST_MUTANTS = (
     Mutant(
         "held-back-and-awake",
         "who may not go yet wakes nobody",
-        "pacing.py",
+        "multicast/pacing.py",
         "if not queue or self._is_held_back(turn):",
         "if not queue:",
         frozenset({"tests"}),
@@ -692,7 +692,7 @@ MULTICAST_MUTANTS = (
     Mutant(
         "alarm-is-not-wound",
         "an alarm wakes once",
-        "multicast_endpoint.py",
+        "multicast/endpoint.py",
         "            self._alarm = trio.Event()\n",
         "",
         frozenset({"full"}),
@@ -702,7 +702,7 @@ MULTICAST_MUTANTS = (
     Mutant(
         "rounding-is-forgotten",
         "who wakes at the moment at which it may go goes",
-        "pacing.py",
+        "multicast/pacing.py",
         "ROUNDING: Final = 1.0",
         "ROUNDING: Final = 0.0",
         frozenset({"tests"}),

@@ -10,8 +10,8 @@ import attrs
 
 from raftkit.model import Identity
 from raftkit.testing.datagrams import EVERYBODY, DatagramFaults, DatagramNetwork, Place
-from raftkit.transports.multicast_engine import Engine, EngineSettings
-from raftkit.transports.multicast_outlet import (
+from raftkit.transports.multicast.engine import Engine, EngineSettings
+from raftkit.transports.multicast.outlet import (
     GROUP,
     Event,
     Linked,

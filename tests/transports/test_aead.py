@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from raftkit.errors import ConfigError
-from raftkit.transports.aead import aes_256_gcm
+from raftkit.transports.multicast.aead import aes_256_gcm
 from raftkit.wire import HEAD_BYTES, ClusterKeys
 
 
@@ -21,7 +21,7 @@ def test_without_cryptography_a_line_says_what_to_do(monkeypatch: pytest.MonkeyP
 
 def test_cryptography_is_loaded_only_when_it_is_asked_for() -> None:
     """It takes its time, and most nodes do without."""
-    code = "import raftkit.transports.aead, sys; sys.exit('cryptography' in sys.modules)"
+    code = "import raftkit.transports.multicast.aead, sys; sys.exit('cryptography' in sys.modules)"
 
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
 

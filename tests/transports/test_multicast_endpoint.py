@@ -30,11 +30,12 @@ from raftkit.testing.transport_conformance import (
     chunk,
     until,
 )
-from raftkit.transports import MulticastEndpoint, MulticastTransport, multicast_endpoint
-from raftkit.transports.multicast_outlet import Output, Received
-from raftkit.transports.multicast_sockets import Address, MulticastSockets
-from raftkit.transports.multicast_window import PATIENCE_SECONDS
-from raftkit.transports.pacing import Turn
+from raftkit.transports import MulticastEndpoint, MulticastTransport
+from raftkit.transports.multicast import endpoint
+from raftkit.transports.multicast.outlet import Output, Received
+from raftkit.transports.multicast.pacing import Turn
+from raftkit.transports.multicast.sockets import Address, MulticastSockets
+from raftkit.transports.multicast.window import PATIENCE_SECONDS
 from raftkit.wire import Lane, encode_frame
 from tests.transports.multicast_places import a_group, free_datagram_addresses
 
@@ -553,7 +554,7 @@ async def test_a_peer_whose_name_leads_nowhere_is_reported_once(
     group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often it is looked up."""
-    monkeypatch.setattr(multicast_endpoint, "RESOLVE_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr(endpoint, "RESOLVE_SECONDS", (0.01, 0.01))
     async with station("a", a_transport(group)) as a:
         a.endpoint.connect({"b": "[::1]:7400"})
         await until(lambda: bool(a.news))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftkit.testing.datagrams import DatagramFaults, Everybody, Place, Sent
-from raftkit.transports.multicast_outlet import Ignored, Linked, Unreachable
+from raftkit.transports.multicast.outlet import Ignored, Linked, Unreachable
 from raftkit.wire import Datagram, Lane
 from raftkit.wire.control import Accept, Card, Open, decode_control, encode_control
 from tests.transports.multicast_parts import Stage, all_linked

@@ -11,9 +11,9 @@ import pytest
 import trio
 
 from raftkit.errors import ConfigError
-from raftkit.transports.multicast_group import IP_BYTES, find_interface, parse_group
-from raftkit.transports.multicast_sockets import MulticastSockets, open_sockets
-from raftkit.transports.tcp_sockets import Place
+from raftkit.transports.multicast.group import IP_BYTES, find_interface, parse_group
+from raftkit.transports.multicast.sockets import MulticastSockets, open_sockets
+from raftkit.transports.tcp.sockets import Place
 from tests.netns import INTERFACE, Host, network, require_namespaces
 
 pytestmark = pytest.mark.slow

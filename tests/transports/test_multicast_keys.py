@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raftkit.errors import ConfigError
-from raftkit.transports.multicast_keys import key_id_of, read_key, read_keys
+from raftkit.transports.multicast.keys import key_id_of, read_key, read_keys
 from raftkit.wire import HMAC, UNSEALED
 
 KEY = bytes(range(32))

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from raftkit.testing.datagrams import EVERYBODY, DatagramFaults, Place
-from raftkit.transports.multicast_outlet import Ignored
+from raftkit.transports.multicast.outlet import Ignored
 from tests.transports.multicast_parts import Post, Stage, all_linked
 
 

@@ -8,8 +8,8 @@ import pytest
 import trio
 
 from raftkit.errors import ConfigError
-from raftkit.transports.multicast_datagrams import Datagrams
-from raftkit.transports.multicast_listening import overhear
+from raftkit.transports.multicast.datagrams import Datagrams
+from raftkit.transports.multicast.listening import overhear
 from raftkit.wire import Refused
 from tests.transports.multicast_places import a_group
 from tests.transports.test_multicast_endpoint import (

@@ -17,7 +17,7 @@ from raftkit.messages import Heartbeat, Message, PreVoteRequest
 from raftkit.model import Identity, NodeId
 from raftkit.storage import MemoryStorage
 from raftkit.transports import MulticastEndpoint, MulticastTransport, Sink
-from raftkit.transports.pacing import Turn
+from raftkit.transports.multicast.pacing import Turn
 from tests.node.test_snapshot_transfer import limited
 from tests.transports.multicast_places import a_group, free_datagram_addresses
 

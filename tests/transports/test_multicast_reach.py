@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from raftkit.testing.datagrams import EVERYBODY, DatagramFaults, Everybody, Place
-from raftkit.transports.multicast_outlet import FellBack, Returned
-from raftkit.transports.multicast_reach import Bits, Reach, Recent
+from raftkit.transports.multicast.outlet import FellBack, Returned
+from raftkit.transports.multicast.reach import Bits, Reach, Recent
 from raftkit.wire import Datagram, DatagramKind, Opener, cluster_tag
 from raftkit.wire.control import Ends, Positions, Status
 from tests.transports.multicast_parts import KEYS, Post, Stage, all_linked

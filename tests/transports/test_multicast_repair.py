@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from raftkit.testing.datagrams import EVERYBODY, DatagramFaults, Place
-from raftkit.transports.multicast_engine import EngineSettings
+from raftkit.transports.multicast.engine import EngineSettings
 from raftkit.wire import Lane
 from raftkit.wire.control import Nack, encode_control
 from tests.transports.multicast_parts import Post, Stage, all_linked

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from raftkit.testing.datagrams import DatagramFaults, Sent
-from raftkit.transports.multicast_outlet import Linked, Received, Unreachable
+from raftkit.transports.multicast.outlet import Linked, Received, Unreachable
 from raftkit.wire import Lane
 from tests.transports.multicast_parts import Post, Stage, all_linked
 

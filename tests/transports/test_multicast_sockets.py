@@ -14,10 +14,10 @@ import pytest
 import trio
 
 from raftkit.errors import ConfigError
-from raftkit.transports import multicast_sockets
-from raftkit.transports.multicast_group import find_interface, parse_group
-from raftkit.transports.multicast_sockets import MulticastSockets, open_sockets
-from raftkit.transports.tcp_sockets import Place
+from raftkit.transports.multicast import sockets
+from raftkit.transports.multicast.group import find_interface, parse_group
+from raftkit.transports.multicast.sockets import MulticastSockets, open_sockets
+from raftkit.transports.tcp.sockets import Place
 from tests.transports.multicast_places import a_group
 
 LOOPBACK = Place(socket.AF_INET, ("127.0.0.1", 0))
@@ -128,7 +128,7 @@ async def test_a_kernel_that_cannot_segment_is_given_one_after_the_other() -> No
 
 async def test_the_longest_datagram_travels_in_fragments() -> None:
     with opened(fragment=True, recv_buffer_size=1 << 20, send_buffer_size=1 << 20) as a:
-        longest = os.urandom(multicast_sockets.DATAGRAM_BYTES_MAX[socket.AF_INET])
+        longest = os.urandom(sockets.DATAGRAM_BYTES_MAX[socket.AF_INET])
         a.send(None, [longest])
         assert contents(await arrived(a, 1)) == [longest]
 
@@ -137,7 +137,7 @@ async def test_the_longest_datagram_travels_in_fragments() -> None:
 
 
 async def test_a_turn_takes_a_bounded_number_of_datagrams(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(multicast_sockets, "READS_MAX", 3)
+    monkeypatch.setattr(sockets, "READS_MAX", 3)
     with opened() as a:
         for number in range(5):
             a.send(None, [bytes([number])])

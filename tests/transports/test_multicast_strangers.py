@@ -9,11 +9,11 @@ import pytest
 
 from raftkit.model import Identity
 from raftkit.testing.datagrams import Place
-from raftkit.transports import multicast_engine
-from raftkit.transports.multicast_discovery import KNOWN_MAX
-from raftkit.transports.multicast_engine import EngineSettings
-from raftkit.transports.multicast_handshake import OFFERS_MAX
-from raftkit.transports.multicast_outlet import Ignored, Output, SettingsDiffer, Unreachable
+from raftkit.transports.multicast import engine
+from raftkit.transports.multicast.discovery import KNOWN_MAX
+from raftkit.transports.multicast.engine import EngineSettings
+from raftkit.transports.multicast.handshake import OFFERS_MAX
+from raftkit.transports.multicast.outlet import Ignored, Output, SettingsDiffer, Unreachable
 from raftkit.wire import ClusterKeys, DatagramKind, Lane, Refused, Sealer, cluster_tag
 from raftkit.wire.control import (
     Accept,
@@ -349,7 +349,7 @@ def test_thousands_of_strangers_leave_nothing_behind() -> None:
 
 def test_no_more_guests_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """But who is wanted always has a place."""
-    monkeypatch.setattr(multicast_engine, "LINKS_MAX", 6)
+    monkeypatch.setattr(engine, "LINKS_MAX", 6)
     stage = Stage()
     a = stage.open("a")
     for n in range(10):

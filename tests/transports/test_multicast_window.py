@@ -8,9 +8,9 @@ import attrs
 import pytest
 
 from raftkit.testing.datagrams import Place
-from raftkit.transports.multicast_engine import EngineSettings
-from raftkit.transports.multicast_outlet import Counts
-from raftkit.transports.multicast_window import (
+from raftkit.transports.multicast.engine import EngineSettings
+from raftkit.transports.multicast.outlet import Counts
+from raftkit.transports.multicast.window import (
     PATIENCE_SECONDS,
     TOLD_PART,
     WINDOW_MIN,

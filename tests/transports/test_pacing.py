@@ -8,7 +8,16 @@ from itertools import pairwise
 import pytest
 from hypothesis import given, strategies as st
 
-from raftkit.transports.pacing import FALL, FLOOR, LOOK_SECONDS, RISE, START, Bucket, Pacer, Turn
+from raftkit.transports.multicast.pacing import (
+    FALL,
+    FLOOR,
+    LOOK_SECONDS,
+    RISE,
+    START,
+    Bucket,
+    Pacer,
+    Turn,
+)
 
 CEILING, BURST = 4_000_000, 50_000
 RATE = CEILING * START

@@ -16,7 +16,7 @@ from raftkit.errors import ConfigError
 from raftkit.model import Identity
 from raftkit.testing.transport_conformance import Station, until
 from raftkit.transports import TcpTransport
-from raftkit.transports.tcp_sockets import dial, listen, resolve
+from raftkit.transports.tcp.sockets import dial, listen, resolve
 from tests.transports.parts import free_addresses, station
 
 

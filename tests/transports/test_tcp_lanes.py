@@ -14,7 +14,7 @@ from raftkit.driver_messages import Hello
 from raftkit.errors import LocalProtocolError
 from raftkit.testing.transport_conformance import Station, append, beat, chunk, until
 from raftkit.transports import TcpEndpoint
-from raftkit.transports.tcp_link import QUEUE_BYTES_MAX, TcpLink
+from raftkit.transports.tcp.link import QUEUE_BYTES_MAX, TcpLink
 from raftkit.wire import Lane
 from tests.transports.parts import Stranger, station
 

@@ -15,8 +15,9 @@ from raftkit.driver_messages import Frame
 from raftkit.messages import Heartbeat
 from raftkit.model import Identity
 from raftkit.testing.transport_conformance import Station, a_hello, beat, until
-from raftkit.transports import TcpEndpoint, TcpTransport, tcp
-from raftkit.transports.tcp_sockets import dial
+from raftkit.transports import TcpEndpoint, TcpTransport
+from raftkit.transports.tcp import transport as tcp
+from raftkit.transports.tcp.sockets import dial
 from tests.transports.parts import Stranger, free_addresses, open_files, station
 
 

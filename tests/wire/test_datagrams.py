@@ -12,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 
 from raftkit.encoding import U64_MAX
 from raftkit.errors import LocalProtocolError
-from raftkit.transports.aead import aes_256_gcm
+from raftkit.transports.multicast.aead import aes_256_gcm
 from raftkit.wire import (
     CONTROL_STREAM,
     DATAGRAM_BYTES_MAX,

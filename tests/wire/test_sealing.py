@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 
 from raftkit.errors import ConfigError
-from raftkit.transports.aead import aes_256_gcm
+from raftkit.transports.multicast.aead import aes_256_gcm
 from raftkit.wire import HEAD_BYTES, HMAC, SEAL_BYTES, UNSEALED, ClusterKeys, Scheme
 from raftkit.wire.sealing import hkdf_expand, hkdf_extract
 

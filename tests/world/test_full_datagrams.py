@@ -13,7 +13,7 @@ from raftkit.testing.full.datagrams import LOOKS_MAX, FullSockets
 from raftkit.testing.full.multicast import GROUP
 from raftkit.testing.full.stage import Story
 from raftkit.testing.world.shadows import InvariantViolated
-from raftkit.transports.multicast_group import place_of
+from raftkit.transports.multicast.group import place_of
 
 
 async def sockets_at(

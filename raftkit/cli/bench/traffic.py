@@ -23,7 +23,7 @@ from raftkit.transports import (
     Sink,
     TcpEndpoint,
 )
-from raftkit.transports.multicast_sockets import MulticastSockets
+from raftkit.transports.multicast.sockets import MulticastSockets
 
 __all__ = ["Observed", "Traffic"]
 

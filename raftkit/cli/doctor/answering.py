@@ -23,8 +23,8 @@ from raftkit.cli.lines import Line
 from raftkit.cli.starting import cancel_on_signal
 from raftkit.driver_messages import Frame, Hello
 from raftkit.model import Identity, NodeId
-from raftkit.transports.multicast_group import parse_group, place_of
-from raftkit.transports.multicast_sockets import Address, MulticastSockets
+from raftkit.transports.multicast.group import parse_group, place_of
+from raftkit.transports.multicast.sockets import Address, MulticastSockets
 from raftkit.transports.tcp import TcpEndpoint
 from raftkit.wire import CONTROL_STREAM, Datagram, Opener, Refused, Sealer
 from raftkit.wire.control import NONCE_BYTES, Accept, Card, Ends, Open, encode_control

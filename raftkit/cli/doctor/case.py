@@ -17,7 +17,7 @@ from raftkit.cli.config_yaml import CLUSTER, config_path, read_config
 from raftkit.cli.network import multicast_transport
 from raftkit.cli.node_file import NODE_FILE, NodeFile, read_node_file
 from raftkit.cli.status_look import Seen, Up
-from raftkit.transports.tcp_sockets import host_and_port
+from raftkit.transports.tcp.sockets import host_and_port
 
 __all__ = ["Case", "case_of", "peers_of", "voters_of", "with_port"]
 

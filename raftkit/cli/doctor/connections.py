@@ -17,7 +17,7 @@ from raftkit import ConfigError, RemoteProtocolError
 from raftkit.cli.doctor.datagrams import PROBER
 from raftkit.driver_messages import UNBORN, Frame, Hello
 from raftkit.model import Identity
-from raftkit.transports.tcp_sockets import as_stream, dial, name_of_peer, name_of_self, reason_of
+from raftkit.transports.tcp.sockets import as_stream, dial, name_of_peer, name_of_self, reason_of
 from raftkit.wire import FORMAT, NEED_DATA, FrameDecoder, encode_frame
 
 __all__ = ["Connection", "a_hello", "connect", "greet"]

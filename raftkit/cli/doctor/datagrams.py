@@ -27,10 +27,10 @@ from raftkit import ConfigError, MulticastTransport
 from raftkit.cli.doctor.case import with_port
 from raftkit.encoding import MalformedError
 from raftkit.model import Identity
-from raftkit.transports.multicast_group import Interface, nowhere, parse_group, place_of
-from raftkit.transports.multicast_keys import read_keys
-from raftkit.transports.multicast_sockets import Address, MulticastSockets, open_sockets
-from raftkit.transports.tcp_sockets import Place, host_and_port
+from raftkit.transports.multicast.group import Interface, nowhere, parse_group, place_of
+from raftkit.transports.multicast.keys import read_keys
+from raftkit.transports.multicast.sockets import Address, MulticastSockets, open_sockets
+from raftkit.transports.tcp.sockets import Place, host_and_port
 from raftkit.wire import CONTROL_STREAM, Datagram, Opener, Refused, Sealer, cluster_tag
 from raftkit.wire.control import (
     NONCE_BYTES,

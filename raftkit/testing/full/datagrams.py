@@ -18,8 +18,8 @@ from raftkit.testing import datagrams
 from raftkit.testing.datagrams import EVERYBODY, DatagramNetwork
 from raftkit.testing.full.stage import Story
 from raftkit.testing.world.shadows import fail
-from raftkit.transports.multicast_sockets import Address, Traffic
-from raftkit.transports.tcp_sockets import Place
+from raftkit.transports.multicast.sockets import Address, Traffic
+from raftkit.transports.tcp.sockets import Place
 
 __all__ = ["FullSockets"]
 

@@ -25,10 +25,10 @@ from raftkit.testing.full.network import Way
 from raftkit.testing.full.stage import Story
 from raftkit.testing.full.swarm import DatagramSwarm
 from raftkit.transports import Faults, MulticastEndpoint, Sink
-from raftkit.transports.multicast_engine import Engine, EngineSettings
-from raftkit.transports.multicast_group import parse_group, place_of
-from raftkit.transports.multicast_window import window_of
-from raftkit.transports.tcp_sockets import Place
+from raftkit.transports.multicast.engine import Engine, EngineSettings
+from raftkit.transports.multicast.group import parse_group, place_of
+from raftkit.transports.multicast.window import window_of
+from raftkit.transports.tcp.sockets import Place
 from raftkit.wire import ClusterKeys, cluster_tag
 
 __all__ = ["FullMulticast"]

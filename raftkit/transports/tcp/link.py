@@ -24,7 +24,7 @@ import trio
 from raftkit.driver_messages import Frame
 from raftkit.errors import RemoteProtocolError
 from raftkit.model import Identity, NodeId
-from raftkit.transports.tcp_sockets import reason_of
+from raftkit.transports.tcp.sockets import reason_of
 from raftkit.wire import NEED_DATA, FrameDecoder, Lane
 
 __all__ = ["Counts", "Refusal", "TcpLink"]

@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from raftkit.model import NodeId
-from raftkit.transports.multicast_outlet import OUTPUT_BYTES_MAX, Counts
+from raftkit.transports.multicast.outlet import OUTPUT_BYTES_MAX, Counts
 
 __all__ = ["PATIENCE_SECONDS", "TOLD_PART", "WINDOW_MIN", "Window", "window_of"]
 

@@ -26,8 +26,8 @@ from raftkit.membership import MEMBERS_MAX
 from raftkit.messages import Message
 from raftkit.model import Identity, NodeId
 from raftkit.transports.base import Sink
-from raftkit.transports.tcp_link import Counts, Refusal, TcpLink
-from raftkit.transports.tcp_sockets import (
+from raftkit.transports.tcp.link import Counts, Refusal, TcpLink
+from raftkit.transports.tcp.sockets import (
     as_stream,
     dial,
     listen,

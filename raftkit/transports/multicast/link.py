@@ -1,7 +1,7 @@
 """One link of a multicast endpoint: what arrives on it, how its peer is, what the peer is told.
 
 Laws: a link is a pair of starts and a pair of numbers, and whatever names another pair is not heard. It
-lives while its peer proves that it lives (`multicast_pulse.py`). Once closed it delivers nothing.
+lives while its peer proves that it lives (`pulse.py`). Once closed it delivers nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Final
 import attrs
 
 from raftkit.model import NodeId
-from raftkit.transports.multicast_handshake import Proven
-from raftkit.transports.multicast_outlet import FellBack, Ignored, Outlet, Received, Returned
-from raftkit.transports.multicast_pulse import Pulse
-from raftkit.transports.multicast_reach import Reach, Recent
-from raftkit.transports.multicast_ways import Way
-from raftkit.transports.multicast_window import TOLD_PART
+from raftkit.transports.multicast.handshake import Proven
+from raftkit.transports.multicast.outlet import FellBack, Ignored, Outlet, Received, Returned
+from raftkit.transports.multicast.pulse import Pulse
+from raftkit.transports.multicast.reach import Reach, Recent
+from raftkit.transports.multicast.ways import Way
+from raftkit.transports.multicast.window import TOLD_PART
 from raftkit.wire import Chunk, InCounts, InStream, Range, ReplayWindow
 from raftkit.wire.control import (
     NEVER,

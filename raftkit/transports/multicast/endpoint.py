@@ -23,12 +23,12 @@ from raftkit.errors import ConfigError, RemoteProtocolError
 from raftkit.messages import Message
 from raftkit.model import Identity, NodeId
 from raftkit.transports.base import Sink
-from raftkit.transports.multicast_datagrams import Datagrams
-from raftkit.transports.multicast_discovery import Discovered
-from raftkit.transports.multicast_engine import Engine
-from raftkit.transports.multicast_group import IP_BYTES, place_of
-from raftkit.transports.multicast_link import Link
-from raftkit.transports.multicast_outlet import (
+from raftkit.transports.multicast.datagrams import Datagrams
+from raftkit.transports.multicast.discovery import Discovered
+from raftkit.transports.multicast.engine import Engine
+from raftkit.transports.multicast.group import IP_BYTES, place_of
+from raftkit.transports.multicast.link import Link
+from raftkit.transports.multicast.outlet import (
     GROUP,
     Event,
     FellBack,
@@ -39,9 +39,9 @@ from raftkit.transports.multicast_outlet import (
     SettingsDiffer,
     Unreachable,
 )
-from raftkit.transports.multicast_sockets import Address
-from raftkit.transports.multicast_statistics import MulticastStatistics
-from raftkit.transports.pacing import Pacer, Turn
+from raftkit.transports.multicast.pacing import Pacer, Turn
+from raftkit.transports.multicast.sockets import Address
+from raftkit.transports.multicast.statistics import MulticastStatistics
 from raftkit.wire import (
     FORMAT,
     NEED_DATA,

@@ -20,7 +20,7 @@ from typing import Final
 import attrs
 
 from raftkit.errors import ConfigError
-from raftkit.transports.tcp_sockets import Place, host_and_port, resolve
+from raftkit.transports.tcp.sockets import Place, host_and_port, resolve
 
 __all__ = ["IP_BYTES", "Interface", "find_interface", "nowhere", "parse_group", "place_of"]
 

@@ -14,8 +14,8 @@ import stat
 from pathlib import Path
 
 from raftkit.errors import ConfigError
-from raftkit.transports.aead import aes_256_gcm
-from raftkit.transports.tcp_sockets import reason_of
+from raftkit.transports.multicast.aead import aes_256_gcm
+from raftkit.transports.tcp.sockets import reason_of
 from raftkit.wire import HMAC, KEY_BYTES, ClusterKeys
 
 __all__ = ["key_id_of", "read_key", "read_keys"]

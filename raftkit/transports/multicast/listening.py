@@ -15,11 +15,11 @@ import attrs
 import trio
 
 from raftkit.encoding import MalformedError
-from raftkit.transports.multicast import MulticastTransport
-from raftkit.transports.multicast_discovery import Discovered, Discovery
-from raftkit.transports.multicast_group import nowhere, parse_group
-from raftkit.transports.multicast_keys import read_keys
-from raftkit.transports.multicast_sockets import Address, open_sockets
+from raftkit.transports.multicast.discovery import Discovered, Discovery
+from raftkit.transports.multicast.group import nowhere, parse_group
+from raftkit.transports.multicast.keys import read_keys
+from raftkit.transports.multicast.sockets import Address, open_sockets
+from raftkit.transports.multicast.transport import MulticastTransport
 from raftkit.wire import CONTROL_STREAM, Opener, Refused, cluster_tag
 from raftkit.wire.control import Hello, decode_control
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
-from raftkit.transports.multicast_sockets import Address, Traffic
-from raftkit.transports.tcp_sockets import Place
+from raftkit.transports.multicast.sockets import Address, Traffic
+from raftkit.transports.tcp.sockets import Place
 
 __all__ = ["Datagrams"]
 

@@ -4,8 +4,8 @@
                           ▲    frames waiting    links, streams,      │
     Sink ◀─ events ───────┴──  for their turn    repair, seals  ◀─────┘ datagrams
 
-Here are the settings, and how an endpoint is opened. To read on: `multicast_endpoint.py`, the glue;
-`pacing.py`; `multicast_engine.py`, the protocol, without clock or sockets; `multicast_sockets.py`.
+Here are the settings, and how an endpoint is opened. To read on: `endpoint.py`, the glue;
+`pacing.py`; `engine.py`, the protocol, without clock or sockets; `sockets.py`.
 
 Law: how datagrams are sealed is said and never found out: nodes that differ in it don't hear each other.
 """
@@ -26,12 +26,12 @@ import attrs
 from raftkit.errors import ConfigError
 from raftkit.model import Identity
 from raftkit.transports.base import Sink
-from raftkit.transports.multicast_endpoint import MulticastEndpoint
-from raftkit.transports.multicast_engine import Engine, EngineSettings
-from raftkit.transports.multicast_group import IP_BYTES, find_interface, parse_group, place_of
-from raftkit.transports.multicast_keys import read_keys
-from raftkit.transports.multicast_sockets import DATAGRAM_BYTES_MAX, open_sockets
-from raftkit.transports.multicast_window import window_of
+from raftkit.transports.multicast.endpoint import MulticastEndpoint
+from raftkit.transports.multicast.engine import Engine, EngineSettings
+from raftkit.transports.multicast.group import IP_BYTES, find_interface, parse_group, place_of
+from raftkit.transports.multicast.keys import read_keys
+from raftkit.transports.multicast.sockets import DATAGRAM_BYTES_MAX, open_sockets
+from raftkit.transports.multicast.window import window_of
 from raftkit.wire import cluster_tag
 
 __all__ = ["MulticastTransport"]

@@ -18,7 +18,7 @@ from typing import Final
 import attrs
 
 from raftkit.model import Identity, NodeId
-from raftkit.transports.multicast_outlet import Address, Ignored, Outlet, Unreachable
+from raftkit.transports.multicast.outlet import Address, Ignored, Outlet, Unreachable
 from raftkit.wire import NumberedStream
 from raftkit.wire.control import NONCE_BYTES, Accept, Bye, Card, Confirm, Ends, Open
 

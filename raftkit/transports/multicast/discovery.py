@@ -12,7 +12,7 @@ from typing import Final
 import attrs
 
 from raftkit.model import Identity, NodeId
-from raftkit.transports.multicast_outlet import Address
+from raftkit.transports.multicast.outlet import Address
 from raftkit.wire.control import Hello
 
 __all__ = ["Discovered", "Discovery"]

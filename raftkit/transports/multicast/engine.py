@@ -22,10 +22,10 @@ import attrs
 from raftkit.encoding import MalformedError
 from raftkit.membership import MEMBERS_MAX
 from raftkit.model import Identity, NodeId
-from raftkit.transports.multicast_discovery import Discovered, Discovery
-from raftkit.transports.multicast_handshake import Handshakes, Proven, Streams
-from raftkit.transports.multicast_link import GROUP_STREAMS, Link
-from raftkit.transports.multicast_outlet import (
+from raftkit.transports.multicast.discovery import Discovered, Discovery
+from raftkit.transports.multicast.handshake import Handshakes, Proven, Streams
+from raftkit.transports.multicast.link import GROUP_STREAMS, Link
+from raftkit.transports.multicast.outlet import (
     GROUP,
     Address,
     Counts,
@@ -38,10 +38,10 @@ from raftkit.transports.multicast_outlet import (
     SettingsDiffer,
     Unreachable,
 )
-from raftkit.transports.multicast_pulse import PROOF_FACTOR, Pulse
-from raftkit.transports.multicast_reach import Bits, Reach, Recent
-from raftkit.transports.multicast_ways import Way, first_stream
-from raftkit.transports.multicast_window import Window
+from raftkit.transports.multicast.pulse import PROOF_FACTOR, Pulse
+from raftkit.transports.multicast.reach import Bits, Reach, Recent
+from raftkit.transports.multicast.ways import Way, first_stream
+from raftkit.transports.multicast.window import Window
 from raftkit.wire import (
     CONTROL_STREAM,
     ClusterKeys,
@@ -102,7 +102,7 @@ class EngineSettings:
     recv_buffer_capacity: int = 256
     "Messages of each stream that may wait behind a gap."
     window: int = 645
-    "Datagrams of entries and bulk by which receivers may be behind, see `multicast_window.py`."
+    "Datagrams of entries and bulk by which receivers may be behind, see `window.py`."
     frame_bytes_max: int = 8 * 1024 * 1024 + 1024
     "Of the largest frame that is received: as much may wait, a stream."
     settings_hash: bytes = bytes(8)

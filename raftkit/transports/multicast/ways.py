@@ -13,7 +13,7 @@ from typing import Final
 import attrs
 
 from raftkit.model import NodeId
-from raftkit.transports.multicast_outlet import (
+from raftkit.transports.multicast.outlet import (
     GROUP,
     OUTPUT_BYTES_MAX,
     Address,
@@ -21,7 +21,7 @@ from raftkit.transports.multicast_outlet import (
     Outlet,
     Output,
 )
-from raftkit.transports.multicast_window import Window
+from raftkit.transports.multicast.window import Window
 from raftkit.wire import Lane, OutStream, Range
 from raftkit.wire.control import Head, Positions
 

@@ -23,8 +23,8 @@ import attrs
 import trio
 
 from raftkit.errors import ConfigError
-from raftkit.transports.multicast_group import Interface, find_interface
-from raftkit.transports.tcp_sockets import Place, reason_of
+from raftkit.transports.multicast.group import Interface, find_interface
+from raftkit.transports.tcp.sockets import Place, reason_of
 
 __all__ = ["DATAGRAM_BYTES_MAX", "Address", "MulticastSockets", "Traffic", "open_sockets"]
 
