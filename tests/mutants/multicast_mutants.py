@@ -690,6 +690,16 @@ MULTICAST_MUTANTS = (
         ),
     ),
     Mutant(
+        "bulk-waits-for-ever",
+        "a snapshot gets through a group that writes as fast as it may",
+        "multicast/pacing.py",
+        "return turn is Turn.ENTRIES and bool(due)",
+        "return False",
+        frozenset({"tests"}),
+        package="transports",
+        tests=("tests/transports/test_pacing.py::test_entries_without_end_leave_bulk_a_quarter",),
+    ),
+    Mutant(
         "alarm-is-not-wound",
         "an alarm wakes once",
         "multicast/endpoint.py",

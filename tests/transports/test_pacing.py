@@ -128,6 +128,27 @@ def test_no_message_begins_while_another_is_under_way() -> None:
     assert [it for _, _, it in sent_until(pacer, 1.0)] == ["rest", "small"]
 
 
+def test_entries_without_end_leave_bulk_a_quarter() -> None:
+    """A snapshot gets through a group that writes as fast as it may."""
+    pacer = a_pacer()
+    for number in range(4):
+        pacer.push(Turn.BULK, 9000, f"{number}")
+    now, sent = 0.0, {Turn.ENTRIES: 0, Turn.BULK: 0}
+    for _ in range(1000):
+        if not pacer.waiting(Turn.BULK):
+            break
+        if not pacer.waiting(Turn.ENTRIES):
+            pacer.push(Turn.ENTRIES, 1000, "entries")
+        popped = pacer.pop(now)
+        if popped is None:
+            now = pacer.deadline()
+            continue
+        sent[popped[0]] += (size := 9000 if popped[0] is Turn.BULK else 1000)
+        pacer.charge(size, now)
+
+    assert sent == {Turn.ENTRIES: 4 * 27_000, Turn.BULK: 4 * 9000}
+
+
 def test_while_receivers_are_behind_only_repairs_go() -> None:
     """Until the time that was set, or until it is taken back."""
     pacer = a_pacer()

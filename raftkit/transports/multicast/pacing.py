@@ -2,9 +2,11 @@
 
 Laws: over any time, what was paced is at most `rate` × seconds + `burst` bytes, and repairs at most half of
 that. What is urgent is charged and never waits. Order of what waits: repairs, for receivers hold back what
-comes behind a gap; the rest of the message under way; entries; bulk. Each queue is bounded, and what is too
-much is refused, never kept. Whole messages wait here *before* they are numbered: numbers are in the order of
-the wire, and what overtakes looks like no gap. Nothing here has a clock: `now` is given, in seconds.
+comes behind a gap; the rest of the message under way; entries; bulk, which gets a quarter of what those two
+send where both always wait, or a busy group would never get a snapshot through. Each queue is bounded, and
+what is too much is refused, never kept. Whole messages wait here *before* they are numbered: numbers are in
+the order of the wire, and what overtakes looks like no gap. Nothing here has a clock: `now` is given, in
+seconds.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ START: Final = 1 / 4
 "Of the ceiling: nobody knows yet how much receivers can take."
 FLOOR: Final = 1 / 16
 "Of the ceiling. Loss that has other reasons than haste is not to stop a group."
+ENTRIES_TO_BULK: Final = 3
+"Bytes of entries that may overtake each byte of bulk."
 ROUNDING: Final = 1.0
 "Bytes that may be missing, or who wakes at the very moment of `ready_at` might wake again and again."
 
@@ -109,6 +113,8 @@ class Pacer(Generic[T]):
     "Sizes and what has them, by turn."
     _queued: list[int] = attrs.field(init=False, factory=lambda: [0 for _ in Turn])
     "Bytes of each."
+    _overtook: int = attrs.field(init=False, default=0)
+    "Bytes of entries that went before the bulk that waits."
     _look_at: float = attrs.field(init=False, default=-math.inf)
     _seen: tuple[int, int] = attrs.field(init=False, default=(0, 0))
     "Datagrams sent and lost, at the last look."
@@ -165,6 +171,10 @@ class Pacer(Generic[T]):
                 self._spend(size, now)
             if turn is Turn.REPAIR:
                 self._repairs.spend(size, now)
+            if turn is Turn.ENTRIES and self._queues[Turn.BULK]:
+                self._overtook += size
+            if turn is Turn.BULK:
+                self._overtook = 0
             return turn, what
         return None
 
@@ -180,8 +190,12 @@ class Pacer(Generic[T]):
         return now >= self.held_until and self._all.allows(size, now)
 
     def _is_held_back(self, turn: Turn) -> bool:
-        """One message at a time, or the numbers were not in the order of the wire."""
-        return turn > Turn.UNDER_WAY and bool(self._queues[Turn.UNDER_WAY])
+        """One message at a time, or the numbers were not in the order of the wire; and bulk has its part."""
+        if turn > Turn.UNDER_WAY and self._queues[Turn.UNDER_WAY]:
+            return True
+        bulk = self._queues[Turn.BULK]
+        due = bulk and self._overtook >= ENTRIES_TO_BULK * bulk[0][0]
+        return turn is Turn.ENTRIES and bool(due)
 
     def deadline(self) -> float:
         """When `pop` has something, if nothing is spent until then; infinity if nothing waits."""
