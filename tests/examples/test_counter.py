@@ -33,7 +33,16 @@ def start(tmp_path: Path) -> Iterator[Start]:
         def start_one(name: str) -> subprocess.Popen[str]:
             with (tmp_path / name).open("a") as screen:
                 process = subprocess.Popen(
-                    [sys.executable, "-W", "error", "counter.py", name],
+                    # Tests that run in a shell's background ignore Ctrl-C, and would hand that down.
+                    [
+                        "env",
+                        "--default-signal=INT",
+                        sys.executable,
+                        "-W",
+                        "error",
+                        "counter.py",
+                        name,
+                    ],
                     cwd=tmp_path,
                     stdout=screen,
                     stderr=screen,
