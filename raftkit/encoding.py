@@ -47,6 +47,7 @@ def _refuse(*_: object) -> NoReturn:
 _TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 _SEMANTIC_DECODERS: dict[int, Callable[..., NoReturn]] = dict.fromkeys(_TAGS, _refuse)
 
+_NOTHING: Final = io.BytesIO()
 _spare: defaultdict[int, list[cbor2.CBORDecoder]] = defaultdict(list)
 "Decoders that nobody uses, by their depth: to make one costs as much as to decode a command with it."
 
@@ -77,6 +78,7 @@ def loads(data: bytes | memoryview, *, depth_max: int = DEPTH_MAX) -> object:
         raise MalformedError(f"not plain CBOR: {error}") from error
     if stream.tell() != len(data):
         raise MalformedError(f"{len(data) - stream.tell()} bytes too many")
+    decoder.fp = _NOTHING  # or it would hold what it read last
     spare.append(decoder)
     return value
 
