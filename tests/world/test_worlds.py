@@ -56,3 +56,8 @@ def test_a_single_server_serves() -> None:
     report = World(5, nodes=1).run()  # one that nobody joins
 
     assert (report.deliveries, report.elections > 0, report.committed > 0) == (0, True, True)
+
+
+def test_a_leader_of_older_code_that_has_nothing_to_apply_is_told() -> None:
+    """Here such a one leads when the storm is over, and nobody writes: it would not find out what it is."""
+    World(4_061_079).run()

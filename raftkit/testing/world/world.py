@@ -387,10 +387,11 @@ class World:
             self._pass(1.0)
 
     def _write_where_nothing_is_written(self) -> None:
-        """A disk that stands still does not show in an idle server: whoever leads there is asked to write."""
+        """A disk that stands still, or older code, does not show in an idle leader: it is asked to write."""
         for server in self.servers.values():
-            idle = server.stalled_until == math.inf and not server.disk.queue
-            if idle and server.raft is not None and server.shadow.leads:
+            stands = server.stalled_until == math.inf and not server.disk.queue
+            unaware = server.outdated and server.applied_index == server.shadow.issued.last_index
+            if (stands or unaware) and server.raft is not None and server.shadow.leads:
                 server.propose(1)
 
     def _agrees(self, quorum: list[Server]) -> None:
