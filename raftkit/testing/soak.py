@@ -101,8 +101,10 @@ def _run_batch(
     storm: float | None,
     transport: Transport | None,
 ) -> list[Report | FullReport | Failure]:
-    # A world is a knot of references, many short-lived; collecting it once at its end is enough.
+    # A world is a knot of references, many short-lived; collecting it once at its end is enough, and what
+    # was there before it need not be looked through: modules are most of what would be.
     gc.disable()
+    gc.freeze()
     outcomes: list[Report | FullReport | Failure] = []
     for seed in seeds:
         try:
