@@ -61,3 +61,8 @@ def test_a_single_server_serves() -> None:
 def test_a_leader_of_older_code_that_has_nothing_to_apply_is_told() -> None:
     """Here such a one leads when the storm is over, and nobody writes: it would not find out what it is."""
     World(4_061_079).run()
+
+
+def test_a_leader_may_hand_over_to_a_server_whose_disk_is_lost_before_that_shows() -> None:
+    """Here another one has its name when it is told to campaign: empty, no member, and deaf to that."""
+    World(4_021_480).run()

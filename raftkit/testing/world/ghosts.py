@@ -483,8 +483,13 @@ class Ghosts:
                 pass
 
     def _told(self, shadow: Shadow, target: NodeId, message: TimeoutNow) -> None:
-        """A leader tells a server to campaign, which must be able to win (§3.10)."""
-        issued, disk = shadow.issued, self.shadows[self._named(target)].promised
+        """A leader tells a server to campaign, which must be able to win (§3.10).
+
+        The server that it knows: another one, which has that name by now, does not obey.
+        """
+        assert shadow.raft is not None
+        told = next(it for it in shadow.raft.configuration.members if it.id == target)
+        issued, disk = shadow.issued, self.shadows[told.identity].promised
         if self.leader_of.get(message.term) != shadow.identity:
             fail("S3 SentByLeader", f"{shadow.identity}: {message}")
         # Unless it has left the term meanwhile: then it does not obey.
