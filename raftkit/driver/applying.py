@@ -1,6 +1,6 @@
 """The apply task: hands committed runs to the replica, answers who waits, and says how far it came.
 
-Laws: only this task changes the replica. Runs and snapshots are taken in the order in which the core gave
+Laws: only this changes the replica. Runs and snapshots are taken in the order in which the core gave
 them. It yields between slices, so that many commands never delay a heartbeat. What is taken while the state
 is divergent is not applied: it is read back from the log when a right state is there.
 """
@@ -110,6 +110,8 @@ class Applying:
     _goals: list[_Goal] = attrs.field(init=False, factory=list[_Goal])
     "A heap."
     _news: trio.Event = attrs.field(init=False, factory=trio.Event)
+    _idle: bool = attrs.field(init=False, default=False)
+    "The task waits for news."
 
     @property
     def applied(self) -> Index:
@@ -117,9 +119,33 @@ class Applying:
         return self.replica.applied
 
     def put(self, *items: Run | SnapshotMeta) -> None:
-        """Queue committed runs, or a snapshot that replaces the state."""
+        """Queue committed runs, or a snapshot that replaces the state.
+
+        A slice of entries is applied here and now if nothing else is to be done before: that is sooner done
+        than another task is woken.
+        """
         self._queue.extend(items)
-        self._news.set()
+        if not self._apply_at_once():
+            self._news.set()
+
+    def _apply_at_once(self) -> bool:
+        """Apply the queue, if it is a slice, and the task would do that next. Whether that was done."""
+        run = self._queue[0]
+        if not (
+            self._idle
+            and not self._news.is_set()
+            and len(self._queue) == 1
+            and isinstance(run, Run)
+            and len(run) <= SLICE_ENTRIES_MAX
+            and self.stopped is None
+            and self.divergence is None
+        ):
+            return False
+        self._queue.clear()
+        self.given = max(self.given, run.last)
+        while self.applied < run.last and self._apply_slice(run):
+            pass
+        return True
 
     async def run(self) -> None:
         """Apply for ever. Raises StateMachineFailed when this node can't."""
@@ -131,8 +157,9 @@ class Applying:
             elif self._queue:
                 await self._take(self._queue.popleft())
             else:
-                self._news = trio.Event()
+                self._news, self._idle = trio.Event(), True
                 await self._news.wait()
+                self._idle = False
 
     async def _take(self, item: Run | SnapshotMeta) -> None:
         if isinstance(item, SnapshotMeta):
@@ -215,29 +242,36 @@ class Applying:
         self._goals.clear()
 
     async def _apply(self, run: Run) -> None:
-        """Apply one run slice by slice, and cut a snapshot behind each entry where one is due."""
+        """Apply one run slice by slice."""
         if run.last <= self.applied:
             return  # installing read a newer snapshot than the one it was told of, which contains this
         assert run.first == self.applied + 1, "committed entries come in order, each once"
-        while self.applied < run.last and self.divergence is None:
-            start = Index(self.applied + 1)
-            part = run.cut(start, Index(min(start + SLICE_ENTRIES_MAX - 1, run.last)))
-            part = self.replica.until_cut(part)
-            first_of_term = part.term != self.replica.applied_term
-            unknown: UnknownCommand | None = None
-            try:
-                outcomes = self.replica.apply((part,), each=self.watchdog.watch(part))
-            except UnknownCommand as error:
-                outcomes, unknown = error.outcomes, error
-            for session, number, reply in outcomes:
-                self.waiters.resolve(session, number, reply)
-            self._advance(first_of_term=first_of_term)
-            if unknown is not None:
-                self._stop(str(unknown))
-                return
-            if self.replica.at_cut:
-                self.cut()
+        while self.applied < run.last and self.divergence is None and self._apply_slice(run):
             await trio.lowlevel.checkpoint()
+
+    def _apply_slice(self, run: Run) -> bool:
+        """Apply some entries of `run`, and cut a snapshot behind the last if one is due there.
+
+        False if this node can't apply what follows.
+        """
+        start = Index(self.applied + 1)
+        part = run.cut(start, Index(min(start + SLICE_ENTRIES_MAX - 1, run.last)))
+        part = self.replica.until_cut(part)
+        first_of_term = part.term != self.replica.applied_term
+        unknown: UnknownCommand | None = None
+        try:
+            outcomes = self.replica.apply((part,), each=self.watchdog.watch(part))
+        except UnknownCommand as error:
+            outcomes, unknown = error.outcomes, error
+        for session, number, reply in outcomes:
+            self.waiters.resolve(session, number, reply)
+        self._advance(first_of_term=first_of_term)
+        if unknown is not None:
+            self._stop(str(unknown))
+            return False
+        if self.replica.at_cut:
+            self.cut()
+        return True
 
     async def _install(self, snapshot: SnapshotMeta) -> None:
         """Replace the state by the newest snapshot, and answer from its session table."""
