@@ -1,13 +1,12 @@
 """The one task that owns the core: drain the inbox, step once, do what the effects say, sleep.
 
 Laws: nothing else steps the core, and nothing else interprets its effects, top to bottom. Nothing here
-waits but `sleep`: a turn is short whatever it meets. What is sent after a write waits in one queue for
-this write and all earlier ones.
+waits but `sleep`, and for a disk that is quicker than another task: a turn is short. What is sent after a
+write waits in one queue for this write and all earlier ones.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -19,6 +18,7 @@ from raftkit.core import Raft
 from raftkit.driver.recording import Life
 from raftkit.messages import (
     Answer,
+    Applied,
     Effects,
     Event,
     Fetch,
@@ -61,8 +61,8 @@ class Duties:
     "When `collect` must be called again at the latest, in trio's time."
     send: Callable[[Iterable[Send]], None]
     "Give these to the transport."
-    persist: Callable[[Write], None]
-    "Queue this write; `Loop.on_persisted` follows."
+    persist: Callable[[Write], bool]
+    "Make this durable now: True; or queue it: `Loop.on_persisted` follows."
     fetch: Callable[[Fetch | ReadSnapshot | SeekSnapshot], None]
     "Begin to read this back, or to ask others for it; `Loop.put` of the answer follows."
     apply: Callable[[Iterable[Run | SnapshotMeta]], None]
@@ -104,31 +104,52 @@ class Loop:
         self._inbox.append(item)
         self._news.set()
 
+    def note(self, news: Applied | Persisted) -> None:
+        """Give `news` to the core with the next batch, which comes at once only if the core can't wait."""
+        self._inbox.append(news)
+        if not self.raft.can_wait(news):
+            self._news.set()
+
     def wake(self) -> None:
         """Have `collect` called soon."""
         self._news.set()
 
     def on_persisted(self, sequence: int) -> None:
         """Every write up to `sequence` is on disk."""
+        self.note(self._persisted(sequence))
+
+    def _persisted(self, sequence: int) -> Persisted:
         self._durable = sequence
         while self._held and self._held[0][0] <= sequence:
             self.duties.send(self._held.popleft()[1])
-        self.put(Persisted(sequence=sequence))
+        return Persisted(sequence=sequence)
 
     async def run(self) -> None:
         """Take turns for ever."""
         while True:
-            await self._sleep()
-            self._news = trio.Event()
-            self._turn()
+            with trio.CancelScope() as alarm:
+                while True:
+                    await self._sleep(alarm)
+                    self._turn()
+            self._turn()  # a time has come
 
     def _turn(self) -> None:
+        self._news = trio.Event()
         wanted = self.duties.collect(trio.current_time())
         # The tick is read last: what is wanted because its time has come is not stamped before that time.
         inputs = [self._tick(), *wanted, *self._inbox]
         self._inbox.clear()
+        persisted = self._step(inputs)
+        while persisted is not None and not self.raft.can_wait(persisted):
+            persisted = self._step([persisted])
+        if persisted is not None:
+            self._inbox.append(persisted)
+
+    def _step(self, inputs: list[Input]) -> Persisted | None:
         life = self.life
-        self._perform(self.raft.step(inputs) if life is None else life.step(self.raft, inputs))
+        return self._perform(
+            self.raft.step(inputs) if life is None else life.step(self.raft, inputs)
+        )
 
     def _tick(self) -> Tick:
         """How many ticks went by. A late turn reports them all at once: the core fires each timer once."""
@@ -139,13 +160,14 @@ class Loop:
             count=count, wall_ns=self.clock.wall_ns(), monotonic_ns=self.clock.monotonic_ns()
         )
 
-    def _perform(self, effects: Effects) -> None:
-        """Do what a step obliges us to, in the order of the fields."""
-        duties = self.duties
+    def _perform(self, effects: Effects) -> Persisted | None:
+        """Do what a step obliges us to, in the order of the fields. What is durable already."""
+        duties, persisted = self.duties, None
         duties.send(effects.send_now)
         if effects.persist is not None:
             self._written = effects.persist.sequence
-            duties.persist(effects.persist)
+            if duties.persist(effects.persist):
+                persisted = self._persisted(self._written)
         if effects.send_after_persist:
             if self._durable >= self._written:
                 duties.send(effects.send_after_persist)
@@ -165,9 +187,13 @@ class Loop:
             duties.answer(answer)
         for event in effects.events:
             duties.publish(event)
+        return persisted
 
-    async def _sleep(self) -> None:
-        """Until something arrives or is due. A checkpoint in any case."""
+    async def _sleep(self, alarm: trio.CancelScope) -> None:
+        """Until something arrives, or `alarm` goes off when something is due. A checkpoint in any case.
+
+        An alarm is set anew as long as it has not gone off: a scope for each turn costs more than the rest.
+        """
         ticks = self.raft.ticks_until_next_deadline
         due = self.duties.deadline()
         if ticks is not None:
@@ -177,5 +203,5 @@ class Loop:
         if self._news.is_set() or due <= trio.current_time():
             await trio.lowlevel.checkpoint()
             return
-        with trio.move_on_at(due) if due != math.inf else trio.CancelScope():
-            await self._news.wait()
+        alarm.deadline = due
+        await self._news.wait()

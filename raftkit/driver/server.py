@@ -423,7 +423,9 @@ class Server:
         self.changing.on_news()
         if isinstance(news, Unfit):
             self.reading.fail_all(lambda: NodeClosed(news.reason))
-        self.put(news)
+            self.put(news)
+        elif self._loop is not None:
+            self._loop.note(news)
 
     # ── what the links report ────────────────────────────────────────────────────────────────────
 

@@ -46,10 +46,13 @@ class Stalling:
     _told: int = attrs.field(init=False, default=-1)
     "Sequence of the last one that the core was told to be late."
 
-    def submit(self, writer: Writer, write: Write) -> None:
-        """Give `write` to the writer, and note when."""
-        self._writes.append((write.sequence, trio.current_time()))
-        writer.submit(write)
+    def submit(self, writer: Writer, write: Write) -> bool:
+        """Give `write` to the writer, and note when. Whether it is durable already."""
+        given = trio.current_time()
+        durable = writer.submit(write)
+        if not durable:
+            self._writes.append((write.sequence, given))
+        return durable
 
     def on_persisted(self, sequence: int) -> None:
         """Writes up to that one are on disk. If the next is late as well, the disk still stands."""

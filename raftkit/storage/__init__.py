@@ -1,7 +1,7 @@
 """Storage: a write reported durable is there after any crash, or the node learns otherwise.
 
     Write ──▶ Writer ──▶ Storage.perform ──▶ Log ──▶ Segment ──▶ Disk
-              a thread     FileStorage        records   a file      the system's, or simulated
+         loop or thread    FileStorage        records   a file      the system's, or simulated
                               ├── IdentityFile   whose directory, how often opened
                               └── Snapshots      one file each, by rename
 
@@ -14,8 +14,8 @@ it for ever, and the node restarts and reads the disk anew.
 
     storage = open_storage("/var/lib/counter", "a")
     async with open_writer(storage) as writer:
-        writer.submit(write)
-        sequence = await writer.wait_completed()
+        if not writer.submit(write):
+            sequence = await writer.wait_completed()
     storage.close()
 
 `inspecting` looks at such a directory, also while its node runs, and changes nothing: it is what
@@ -31,18 +31,19 @@ from raftkit.storage.base import Disk, DiskFile, IdentityRecord, Storage, Writer
 from raftkit.storage.disk import OsDisk
 from raftkit.storage.file import FileStorage, open_storage
 from raftkit.storage.memory import MemoryStorage
-from raftkit.storage.writer import InlineWriter, ThreadWriter, open_writer
+from raftkit.storage.writer import DiskWriter, Haste, InlineWriter, open_writer
 
 __all__ = [
     "Disk",
     "DiskFile",
+    "DiskWriter",
     "FileStorage",
+    "Haste",
     "IdentityRecord",
     "InlineWriter",
     "MemoryStorage",
     "OsDisk",
     "Storage",
-    "ThreadWriter",
     "Writer",
     "open_storage",
     "open_writer",

@@ -128,14 +128,20 @@ def fitting(runs: Iterable[Run], bytes_max: int) -> Iterator[Run]:
 
 
 class Writer(Protocol):
-    """Performs writes beside the loop. In its own thread, inline, or with virtual latency when simulated."""
+    """Performs writes: at once where a disk is quick, beside the loop, or with virtual latency."""
 
-    def submit(self, write: Write) -> None:
-        """Queue a write. Never blocks. Writes are performed in order, those that wait with one sync."""
+    def submit(self, write: Write) -> bool:
+        """Perform a write, which is then durable: True; or queue it, for `wait_completed` to tell of.
+
+        Writes are performed in order, those that wait with one sync.
+        """
         ...
 
     async def wait_completed(self) -> int:
-        """Wait until more writes are durable; the sequence of the last. Raises StorageError, finally."""
+        """Wait until more of what was queued is durable; the sequence of the last.
+
+        Raises StorageError, finally.
+        """
         ...
 
 

@@ -6,11 +6,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import attrs
+import pytest
 import trio
 
 from raftkit.driver.loop import Clock, Duties, Loop
 from raftkit.membership import Configuration, Member
 from raftkit.messages import (
+    Applied,
     Effects,
     Fetch,
     Heartbeat,
@@ -51,6 +53,10 @@ class ScriptedCore:
     script: list[Effects] = attrs.field(factory=list)
     batches: list[list[Input]] = attrs.field(factory=list)
     ticks_until_next_deadline: int | None = None
+    patient: bool = False
+
+    def can_wait(self, _: Applied | Persisted) -> bool:
+        return self.patient
 
     def step(self, inputs: Iterable[Input]) -> Effects:
         self.batches.append(list(inputs))
@@ -62,6 +68,7 @@ class Bench:
     core: ScriptedCore = attrs.field(factory=ScriptedCore)
     done: list[Any] = attrs.field(factory=list)
     wanted: list[Input] = attrs.field(factory=list)
+    quick_disk: bool = False
     loop: Loop = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -69,7 +76,7 @@ class Bench:
             collect=self.collect,
             deadline=lambda: 1e9,
             send=lambda sends: self.done.extend(("send", it.targets[0]) for it in sends),
-            persist=lambda write: self.done.append(("persist", write.sequence)),
+            persist=self.persist,
             fetch=lambda wanted: self.done.append(("fetch", type(wanted).__name__)),
             apply=lambda items: self.done.extend(("apply", type(it).__name__) for it in items),
             answer=lambda answer: self.done.append(("answer", answer.ticket)),
@@ -77,6 +84,10 @@ class Bench:
         )
         core: Any = self.core
         self.loop = Loop(core, duties, 0.01, Clock(wall_ns=lambda: 5, monotonic_ns=lambda: 7))
+
+    def persist(self, write: Write) -> bool:
+        self.done.append(("persist", write.sequence))
+        return self.quick_disk
 
     def collect(self, _: float) -> list[Input]:
         wanted, self.wanted = self.wanted, []
@@ -135,6 +146,44 @@ async def test_a_send_waits_for_all_earlier_writes(autojump_clock: trio.testing.
 
     assert sent == [[("send", "first")], [("send", "second"), ("send", "third")]]
     assert await bench.turn(Effects(send_after_persist=(send("fourth"),))) == [("send", "fourth")]
+
+
+async def test_what_waits_for_a_quick_disk_is_done_in_the_same_turn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    bench = Bench(quick_disk=True)
+    bench.core.script.append(Effects(persist=Write(sequence=1), send_after_persist=(send("vote"),)))
+    bench.core.script.append(Effects(send_now=(send("acknowledgement"),)))
+
+    bench.loop._turn()
+
+    assert bench.done == [("persist", 1), ("send", "vote"), ("send", "acknowledgement")]
+    assert bench.core.batches[1] == [Persisted(sequence=1)]
+
+
+@pytest.mark.parametrize("quick_disk", [True, False])
+async def test_what_can_wait_is_told_with_the_next_batch(
+    quick_disk: bool, autojump_clock: trio.testing.MockClock
+) -> None:
+    """A leader's own write says nothing as long as no follower has answered: it costs no step of its own."""
+    bench = Bench(ScriptedCore(patient=True), quick_disk=quick_disk)
+    bench.core.script.append(Effects(persist=Write(sequence=1)))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.loop.run)
+        bench.loop.wake()
+        await trio.testing.wait_all_tasks_blocked()
+        if not quick_disk:
+            bench.loop.on_persisted(1)
+        bench.loop.note(Applied(index=Index(1)))
+        await trio.testing.wait_all_tasks_blocked()
+        before = len(bench.core.batches)
+        bench.loop.put(Read(ticket=1))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert before == 1
+    told = [Persisted(sequence=1), Applied(index=Index(1)), Read(ticket=1)]
+    assert bench.core.batches[1][1:] == told
 
 
 async def test_one_step_takes_everything_that_came(autojump_clock: trio.testing.MockClock) -> None:

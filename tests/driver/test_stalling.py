@@ -21,8 +21,9 @@ class Kept:
 
     writes: list[Write] = attrs.field(factory=list[Write])
 
-    def submit(self, write: Write) -> None:
+    def submit(self, write: Write) -> bool:
         self.writes.append(write)
+        return False
 
     async def wait_completed(self) -> int:
         await trio.sleep_forever()

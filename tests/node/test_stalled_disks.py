@@ -50,10 +50,11 @@ class Disk:
     async def run(self, function: Callable[[], T]) -> T:
         return function()
 
-    def submit(self, write: Write) -> None:
+    def submit(self, write: Write) -> bool:
         self.waiting.append(write)
         if not self.stuck:
             self.free()
+        return False
 
     def free(self) -> None:
         """Finish all that waits."""

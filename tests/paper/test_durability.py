@@ -10,6 +10,7 @@ from raftkit.messages import (
     AppendAccepted,
     AppendEntries,
     AppendRejected,
+    Applied,
     Effects,
     Heartbeat,
     HeartbeatReply,
@@ -30,9 +31,12 @@ from raftkit.messages import (
 from raftkit.model import Index, Term
 from tests.paper.server import (
     ELECTION_MAX,
+    Server,
+    accepted_by,
     append,
     beat,
     follower,
+    group,
     heartbeat,
     leader,
     messages_to,
@@ -219,6 +223,65 @@ def test_one_report_speaks_for_all_earlier_writes() -> None:
     a.step(Persisted(sequence=a.disk.written))
 
     assert a.raft.durable_index == 5
+
+
+def written(it: Server) -> Persisted:
+    """What its disk will report when it is done."""
+    return Persisted(sequence=it.unwritten[-1].sequence)
+
+
+def test_what_a_leader_wrote_can_wait_until_a_follower_has_it_too() -> None:
+    """§3.6: its own copy is one of a majority, and decides nothing as long as nobody else has one."""
+    a = leader()
+    a.propose(b"x")
+    alone = a.raft.can_wait(written(a))
+    accepted_by(a, "b")
+
+    assert (alone, a.raft.can_wait(written(a))) == (True, False)
+
+
+def test_what_the_only_voter_wrote_can_not_wait() -> None:
+    """§3.6: it is the majority."""
+    a = leader(configuration=group("a"))
+    a.propose(b"x")
+
+    assert not a.raft.can_wait(written(a))
+
+
+def test_what_a_follower_or_a_candidate_wrote_can_not_wait() -> None:
+    """§10.2.1: an acknowledgement, and the candidate's own vote, wait for it."""
+    obeys, stands = follower(of="b"), server()
+    obeys.receive("b", append(obeys.raft.term, (1, 1), "1"))
+    stands.time_out()
+    stands.receive("b", PreVoteReply(term=Term(stands.raft.term + 1), granted=True))
+
+    assert not obeys.raft.can_wait(written(obeys))
+    assert not stands.raft.can_wait(written(stands))
+
+
+def test_what_is_committed_and_not_written_here_is_applied_as_soon_as_it_is_written() -> None:
+    """§10.2.1: the others commit without this leader's disk, whose word it then waits for."""
+    a = leader()
+    a.propose(b"x")
+    for peer in ("b", "c"):
+        accepted_by(a, peer)
+
+    assert a.raft.commit_index == a.raft.last_index
+    assert not a.raft.can_wait(written(a))
+
+
+def test_what_was_applied_can_wait_if_nothing_is_left_to_apply() -> None:
+    """Ours: by it the core knows only that there is room for more."""
+    a = leader(apply_bytes_max=1)
+    a.propose(b"x", b"y")
+    a.persist_all()
+    accepted_by(a, "b")
+    half = Applied(index=a.raft.state.applying_index)
+    in_the_middle = a.raft.can_wait(half)
+    a.step(half)
+    at_the_end = a.raft.can_wait(Applied(index=a.raft.state.applying_index))
+
+    assert (in_the_middle, at_the_end) == (False, True)
 
 
 def durability(index: int = 5) -> Durability:

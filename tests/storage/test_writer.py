@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 
 import pytest
@@ -11,9 +12,12 @@ import trio.testing
 
 from raftkit.errors import StorageError
 from raftkit.messages import Write
-from raftkit.model import Term
-from raftkit.storage import InlineWriter, MemoryStorage, open_writer
+from raftkit.model import Index, Run, Term
+from raftkit.storage import Haste, InlineWriter, MemoryStorage, open_writer
 from raftkit.testing.storage_conformance import founding_record
+
+NO_HASTE = Haste(bytes_max=-1)
+"The thread does everything."
 
 
 class GatedStorage:
@@ -45,7 +49,7 @@ async def wait_entered(storage: GatedStorage) -> None:
 
 async def test_writes_that_wait_are_performed_together_and_in_order() -> None:
     storage = GatedStorage()
-    async with open_writer(storage) as writer:  # type: ignore[arg-type]
+    async with open_writer(storage, haste=NO_HASTE) as writer:  # type: ignore[arg-type]
         writer.submit(Write(sequence=1))
         await wait_entered(storage)
         for sequence in (2, 3, 4):
@@ -61,7 +65,7 @@ async def test_writes_that_wait_are_performed_together_and_in_order() -> None:
 async def test_error_is_raised_by_every_later_call() -> None:
     storage = GatedStorage()
     storage.failure = StorageError("no")
-    async with open_writer(storage) as writer:  # type: ignore[arg-type]
+    async with open_writer(storage, haste=NO_HASTE) as writer:  # type: ignore[arg-type]
         writer.submit(Write(sequence=1))
         storage.gate.release()
         for _ in range(2):
@@ -80,7 +84,7 @@ async def test_leaving_finishes_what_is_under_way_drops_the_rest_and_blocks_nobo
 
     async with trio.open_nursery() as nursery:
         with trio.CancelScope() as scope:
-            async with open_writer(storage) as writer:  # type: ignore[arg-type]
+            async with open_writer(storage, haste=NO_HASTE) as writer:  # type: ignore[arg-type]
                 writer.submit(Write(sequence=1))
                 await wait_entered(storage)
                 writer.submit(Write(sequence=2))
@@ -93,7 +97,7 @@ async def test_leaving_finishes_what_is_under_way_drops_the_rest_and_blocks_nobo
 
 async def test_cancelled_wait_has_forgotten_nothing() -> None:
     storage = GatedStorage()
-    async with open_writer(storage) as writer:  # type: ignore[arg-type]
+    async with open_writer(storage, haste=NO_HASTE) as writer:  # type: ignore[arg-type]
         writer.submit(Write(sequence=1))
         await wait_entered(storage)
         with trio.move_on_after(0):
@@ -105,7 +109,7 @@ async def test_cancelled_wait_has_forgotten_nothing() -> None:
 
 async def test_pause_is_proved_once() -> None:
     storage = GatedStorage()
-    async with open_writer(storage, prove_after=0.001) as writer:  # type: ignore[arg-type]
+    async with open_writer(storage, prove_after=0.001, haste=NO_HASTE) as writer:  # type: ignore[arg-type]
         assert not await trio.to_thread.run_sync(storage.proved.wait, 0.01)
         writer.submit(Write(sequence=1))
         storage.gate.release()
@@ -114,6 +118,92 @@ async def test_pause_is_proved_once() -> None:
         await trio.sleep(0.01)
 
     assert storage.proofs == 1
+
+
+class TimedStorage:
+    """Takes as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.threads: list[str] = []
+        self.proofs = 0
+        self.proved = threading.Event()
+        self.failure: Exception | None = None
+
+    def perform(self, writes: Sequence[Write]) -> None:
+        assert writes
+        time.sleep(self.seconds)
+        self.threads.append(threading.current_thread().name)
+        if self.failure is not None:
+            raise self.failure
+
+    def prove(self) -> None:
+        self.proofs += 1
+        self.proved.set()
+
+
+def run_of(size: int) -> Run:
+    return Run(first=Index(1), term=Term(1), time_ns=0, elapsed_ns=0, payloads=(bytes(size),))
+
+
+async def test_while_the_disk_is_quick_the_loop_writes() -> None:
+    storage = TimedStorage()
+    haste = Haste(slow_seconds=10.0, late_seconds=10.0)
+    async with open_writer(storage, haste=haste) as writer:  # type: ignore[arg-type]
+        assert [writer.submit(Write(sequence=it)) for it in (1, 2, 3)] == [True] * 3
+        assert storage.threads == [threading.current_thread().name] * 3
+
+
+@pytest.mark.parametrize("slow, late", [(10.0, 0.0001), (0.0001, 10.0)])
+async def test_a_disk_that_was_late_or_slow_is_the_threads_for_a_while(
+    slow: float, late: float
+) -> None:
+    """Late once, or slow on the average: the next writes stop nobody."""
+    storage = TimedStorage()
+    haste = Haste(slow_seconds=slow, late_seconds=late, pause_seconds=0.2)
+    storage.seconds = 0.002
+    async with open_writer(storage, haste=haste) as writer:  # type: ignore[arg-type]
+        assert writer.submit(Write(sequence=1))
+        assert not writer.submit(Write(sequence=2))
+        assert await writer.wait_completed() == 2
+        await trio.sleep(0.21)
+        assert writer.submit(Write(sequence=3))
+
+    assert storage.threads[1] == "raftkit-writer"
+
+
+async def test_what_is_large_or_comes_after_what_is_queued_is_queued() -> None:
+    storage = TimedStorage()
+    haste = Haste(slow_seconds=10.0, late_seconds=10.0, bytes_max=100)
+    async with open_writer(storage, haste=haste) as writer:  # type: ignore[arg-type]
+        storage.seconds = 0.05
+        assert not writer.submit(Write(sequence=1, runs=(run_of(101),)))
+        assert not writer.submit(Write(sequence=2, runs=(run_of(1),)))
+        while await writer.wait_completed() < 2:
+            pass
+        assert writer.submit(Write(sequence=3, runs=(run_of(100),)))
+
+
+async def test_what_fails_in_the_loop_is_final_as_in_the_thread() -> None:
+    storage = TimedStorage()
+    storage.failure = StorageError("no")
+    async with open_writer(storage) as writer:  # type: ignore[arg-type]
+        assert not writer.submit(Write(sequence=1))
+        with pytest.raises(StorageError, match="no"):
+            await writer.wait_completed()
+        with pytest.raises(StorageError, match="no"):
+            writer.submit(Write(sequence=2))
+
+
+async def test_a_pause_after_what_the_loop_wrote_is_proved_once() -> None:
+    storage = TimedStorage()
+    haste = Haste(slow_seconds=10.0, late_seconds=10.0)
+    async with open_writer(storage, prove_after=0.02, haste=haste) as writer:  # type: ignore[arg-type]
+        for sequence in range(1, 4):
+            assert writer.submit(Write(sequence=sequence))
+        assert await trio.to_thread.run_sync(storage.proved.wait, 10)
+        await trio.sleep(0.05)
+        assert storage.proofs == 1
 
 
 async def test_inline_writer_performs_at_once_and_wakes_who_waits() -> None:

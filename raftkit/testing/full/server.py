@@ -49,7 +49,7 @@ T = TypeVar("T")
 ELECTION_TIMEOUT = (0.15, 0.3)
 "Of all worlds, in seconds."
 PROVE_SECONDS = 0.05
-"Without a write, until a proof record is written, as by `ThreadWriter`."
+"Without a write, until a proof record is written, as by `DiskWriter`."
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -333,12 +333,13 @@ class VirtualWriter:
         self._submitted = trio.Event()
         self._done = trio.lowlevel.ParkingLot()
 
-    def submit(self, write: Write) -> None:
+    def submit(self, write: Write) -> bool:
         """Queue a write. Raises what an earlier one failed with."""
         if self._failure is not None:
             raise self._failure
         self._queue.append(write)
         self._submitted.set()
+        return False
 
     async def wait_completed(self) -> int:
         """Wait until more writes are durable; the sequence of the last. Raises what they failed with."""

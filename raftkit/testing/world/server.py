@@ -289,7 +289,11 @@ class Server:
             )
             inputs.insert(0, tick)
             self._ticked = now
+        alone = inputs[0] if len(inputs) == 1 else None
+        idle = isinstance(alone, Applied | Persisted) and raft.can_wait(alone)
         effects = raft.step(inputs) if self.recorded is None else self.recorded.step(raft, inputs)
+        if idle and effects != Effects():
+            fail("S34 Patience", f"{self.identity} could not wait with {alone}: {effects}")
         if self.stage.trace is not None:
             self.stage.tell(f"{self.identity.id} {raft.role} {raft.term}: {inputs} → {effects}")
         self.ghosts.stepped(self.shadow, inputs, effects)
