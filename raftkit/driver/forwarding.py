@@ -3,7 +3,8 @@
 Laws: a Forward has a request number that its receiver remembers, so it is proposed at most once however
 often it arrives (J7). It is answered with a place in the log, or refused; the result itself is seen by
 the node that asked when it applies the entry. A new leader is sent again what is still open, in the same
-session.
+session. What may be sent only once is sent to it if the last one says that it refused; who asked for it is
+not kept waiting when nobody will say any more what became of it.
 """
 
 from __future__ import annotations
@@ -32,17 +33,26 @@ PENDING_BYTES_MAX = 64 * 1024 * 1024
 "Payload bytes of calls not sent yet; beyond it callers are refused `Overloaded`."
 PAUSE_SECONDS = 0.02
 "After a refusal, before the same leader is asked again."
+LATE_PART = 0.25
+"Of `retry_seconds`: so long a leader of before may take to say what became of what is sent only once."
 
 
 @attrs.frozen(kw_only=True)
 class _Batch:
     """Calls sent together, not answered yet."""
 
+    to: NodeId
+    "Who was asked; this node, where it proposed them itself."
     calls: list[Call]
     forward: Forward | None
     "None where this node proposed them itself."
     at: float
-    "When it was last sent, in trio's time."
+    "When it was last sent, or became late, in trio's time."
+
+    @property
+    def once(self) -> bool:
+        """Whether it is not to be sent again."""
+        return self.calls[0].once
 
 
 @attrs.define(eq=False, kw_only=True)
@@ -65,6 +75,8 @@ class Forwarding:
     "Calls that had been dropped when `_pending` was last swept of them."
     _asked: dict[int, _Batch] = attrs.field(init=False, factory=dict[int, _Batch])
     "By ticket or request number; the longest unanswered first."
+    _late: dict[int, _Batch] = attrs.field(init=False, factory=dict[int, _Batch])
+    "Sent once, to a leader of before, which may yet say that it refused; those that wait longest first."
     _target: tuple[NodeId | None, Term] = attrs.field(init=False, default=(None, Term(0)))
     "The leader that `_asked` went to, and its term."
     _paused_until: float = attrs.field(init=False, default=-math.inf)
@@ -89,6 +101,8 @@ class Forwarding:
         """When `collect` should be called again at the latest, in trio's time."""
         oldest = next(iter(self._asked.values()), None)
         due = [oldest.at + self.retry_seconds] if oldest is not None else []
+        if self._late:
+            due.append(next(iter(self._late.values())).at + LATE_PART * self.retry_seconds)
         if self._pending:
             due.append(self._paused_until)
         # What is overdue waits for a leader, whose coming wakes us; to wake for it now would be to spin.
@@ -97,11 +111,12 @@ class Forwarding:
     def collect(self, raft: Raft, now: float) -> list[Propose]:
         """Send what is pending to the leader; what this node is to propose itself is returned."""
         self._sweep()
+        self._give_up_late(now)
         if raft.leader is None:
             return []
         if (raft.leader, raft.term) != self._target:
             self._target = (raft.leader, raft.term)
-            self._recall()
+            self._recall(now)
         self._send_again(now)
         proposals: list[Propose] = []
         while self.is_ready(raft, now):
@@ -117,7 +132,7 @@ class Forwarding:
             else:
                 forward = Forward(request=ticket, payloads=payloads, kinds=_sparse(kinds))
                 self.send((raft.leader,), forward)
-            self._asked[ticket] = _Batch(calls=calls, forward=forward, at=now)
+            self._asked[ticket] = _Batch(to=raft.leader, calls=calls, forward=forward, at=now)
         return proposals
 
     # ── answers ──────────────────────────────────────────────────────────────────────────────────
@@ -134,6 +149,7 @@ class Forwarding:
                 _note_place(batch.calls, answer)
             case Refused():
                 self._on_refusal(batch.calls, answer.reason, entry_bytes_max)
+                self._pause()
 
     def on_message(
         self, sender: Identity, message: Forward | ForwardAccepted | ForwardRefused, raft: Raft
@@ -141,17 +157,19 @@ class Forwarding:
         """A peer forwards, or answers what this node forwarded. Returns what is to be proposed for it."""
         if isinstance(message, Forward):
             return self._relay.on_forward(sender, message, raft)
-        if sender.id != self._target[0]:
+        batches = self._late if message.request in self._late else self._asked
+        batch = batches.get(message.request)
+        if batch is None or batch.to != sender.id:
             return None  # not who was asked
-        batch = self._asked.pop(message.request, None)
+        del batches[message.request]
         match message:
-            case _ if batch is None:
-                pass
             case ForwardAccepted():
                 _note_place(batch.calls, message)
             case ForwardRefused():
                 limit = raft.configuration.settings.entry_bytes_max
                 self._on_refusal(batch.calls, message.reason, limit)
+                if batches is self._asked:
+                    self._pause()
         return None
 
     def _on_refusal(self, calls: list[Call], reason: Refusal, entry_bytes_max: int) -> None:
@@ -171,6 +189,9 @@ class Forwarding:
                 self._retry(it for it in calls if it is not largest)
             case _:
                 self._retry(calls)
+
+    def _pause(self) -> None:
+        """Leave the leader alone for a while."""
         self._paused_until = trio.current_time() + PAUSE_SECONDS
 
     def _refuse(self, calls: Sequence[Call], error: DidNotHappen) -> None:
@@ -181,18 +202,25 @@ class Forwarding:
                 self._retry([call])
 
     def on_link_lost(self, peer: NodeId) -> None:
-        """The link to `peer` closed: what it was asked and has not answered may or may not happen."""
-        if peer != self._target[0]:
-            return
-        lost = [ticket for ticket, batch in self._asked.items() if batch.forward is not None]
-        for ticket in lost:
-            # Another life of that node would refuse what this one may have proposed.
-            self._retry(self._asked.pop(ticket).calls)
+        """The link to `peer` closed: what it was asked and has not answered may or may not happen.
+
+        Another life of that node would refuse what this one may have proposed, so no answer counts any more.
+        """
+        for batches in (self._late, self._asked):
+            for request in [it for it, batch in batches.items() if batch.to == peer]:
+                batch = batches.pop(request)
+                if batch.once:
+                    self._give_up(batch, f"the connection to {peer} closed before it answered")
+                else:
+                    self._retry(batch.calls)
 
     # ── sending again ────────────────────────────────────────────────────────────────────────────
 
-    def _recall(self) -> None:
+    def _recall(self, now: float) -> None:
         """There is another leader: what the last one did not get decided is sent to this one too."""
+        for request, batch in self._asked.items():
+            if batch.once and batch.forward is not None:
+                self._late[request] = attrs.evolve(batch, at=now)
         self._asked.clear()
         self._paused_until = -math.inf
         self._retry(call for call in self.waiters if call.sendings)
@@ -205,14 +233,25 @@ class Forwarding:
                 continue  # it may have happened, and nothing would notice the second time
             self.submit(call)
 
+    def _give_up_late(self, now: float) -> None:
+        """A leader of before that is alive has said by now what it refused: this one is silent."""
+        for request, batch in list(self._late.items()):
+            if batch.at + LATE_PART * self.retry_seconds > now:
+                break
+            del self._late[request]
+            self._give_up(batch, f"{batch.to} did not answer before another was elected")
+
+    def _give_up(self, batch: _Batch, why: str) -> None:
+        for call in batch.calls:
+            self.waiters.give_up(call, why)
+
     def _send_again(self, now: float) -> None:
         """Repeat forwards that were not answered: the same numbers, so they happen once all the same."""
         for request, batch in list(self._asked.items()):
             if batch.at + self.retry_seconds > now:
                 break
-            if batch.forward is not None and not batch.calls[0].once:
-                assert self._target[0] is not None
-                self.send((self._target[0],), batch.forward)
+            if batch.forward is not None and not batch.once:
+                self.send((batch.to,), batch.forward)
             del self._asked[request]  # to the end of the queue
             self._asked[request] = attrs.evolve(batch, at=now)
 

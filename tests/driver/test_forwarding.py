@@ -10,6 +10,7 @@ import attrs
 import pytest
 import trio
 import trio.testing
+from outcome import Error, Outcome
 
 from raftkit.driver.forwarding import Forwarding
 from raftkit.driver.origin import REQUESTS_MAX
@@ -17,6 +18,7 @@ from raftkit.driver.relay import Relay
 from raftkit.driver.tokens import Session
 from raftkit.driver.waiters import Call, Waiters
 from raftkit.driver_messages import DriverMessage, Forward, ForwardAccepted, ForwardRefused
+from raftkit.errors import OutcomeUnknown
 from raftkit.membership import Configuration, Member
 from raftkit.messages import Propose, Proposed, Refusal, Refused
 from raftkit.model import Identity, Index, Kind, NodeId, Term
@@ -245,6 +247,103 @@ async def test_what_is_sent_at_most_once_is_not_sent_again() -> None:
     bench.collect(1.0)
 
     assert [it[1].request for it in bench.sent if isinstance(it[1], Forward)] == [1, 2, 2, 3]
+
+
+def heard_by(call: Call) -> list[Outcome[bytes]]:
+    """What the call's caller hears, from now on."""
+    heard: list[Outcome[bytes]] = []
+    call.wake = heard.append
+    return heard
+
+
+def unknown(heard: list[Outcome[bytes]]) -> str:
+    """Why the caller was told, once, that the outcome is unknown."""
+    (told,) = heard
+    assert isinstance(told, Error)
+    assert isinstance(told.error, OutcomeUnknown)
+    return told.error.why
+
+
+async def test_what_a_leader_of_before_refuses_is_sent_to_the_next_though_only_once() -> None:
+    """A hand-over: the refusal may come when the next leader is known already. That one gets no rest."""
+    bench = Bench()
+    call = bench.submit(once=True)
+    bench.collect()
+    bench.core.leader, bench.core.term = "c", Term(2)
+    bench.collect()
+    assert len(bench.sent) == 1
+    bench.hear(ForwardRefused(request=1, reason=Refusal.TRANSFERRING, leader="b"))
+    bench.collect()
+
+    assert bench.sent[1:] == [("c", Forward(request=2, payloads=(PAYLOAD,)))]
+    assert call.sendings == 1
+    assert bench.waiters.is_open(7, 1)
+
+
+async def test_what_a_leader_of_before_accepted_has_a_place() -> None:
+    bench = Bench()
+    call = bench.submit(once=True)
+    bench.collect()
+    bench.core.leader, bench.core.term = "c", Term(2)
+    bench.collect()
+    bench.hear(ForwardAccepted(request=1, first=Index(9), term=Term(1)), "c")
+    assert call.index == 0  # nobody asked it
+    bench.hear(ForwardAccepted(request=1, first=Index(9), term=Term(1)))
+    heard = heard_by(call)
+    bench.collect(1000.0)
+
+    assert (call.index, call.term) == (9, 1)
+    assert heard == []  # the log will tell
+
+
+async def test_a_caller_is_not_kept_waiting_for_a_leader_of_before_that_is_silent() -> None:
+    bench = Bench()
+    heard = heard_by(bench.submit(1, once=True))
+    bench.collect(0.0)
+    bench.core.leader, bench.core.term = "c", Term(2)
+    bench.collect(1.0)
+    assert bench.forwarding.deadline(1.0) == 1.125
+    bench.core.leader = None  # whoever leads now, or nobody
+    bench.collect(1.12)
+    assert heard == []
+    bench.collect(1.125)
+
+    assert unknown(heard) == "b did not answer before another was elected"
+    assert bench.forwarding.deadline(1.125) == math.inf
+    assert len(bench.waiters) == 0
+
+
+async def test_a_connection_that_closes_ends_what_was_sent_over_it_only_once() -> None:
+    """It may have happened, and nobody will say. What has not been sent goes to the next leader."""
+    bench = Bench()
+    sent = bench.submit(1, once=True)
+    heard = heard_by(sent)
+    bench.collect()
+    waits = bench.submit(2, once=True)
+    bench.forwarding.on_link_lost("c")
+    assert heard == []
+    bench.forwarding.on_link_lost("b")
+    bench.core.leader, bench.core.term = "c", Term(2)
+    bench.collect()
+
+    assert unknown(heard) == "the connection to b closed before it answered"
+    assert sent.over
+    assert bench.sent[1:] == [("c", Forward(request=2, payloads=(PAYLOAD,)))]
+    assert waits.sendings == 1
+
+
+async def test_the_connection_to_a_leader_of_before_closes() -> None:
+    bench = Bench()
+    heard = heard_by(bench.submit(1, once=True))
+    bench.collect()
+    bench.core.leader, bench.core.term = "c", Term(2)
+    bench.collect()
+    bench.forwarding.on_link_lost("b")
+    bench.hear(ForwardRefused(request=1, reason=Refusal.NOT_LEADER, leader=None))  # another life
+    bench.collect()
+
+    assert unknown(heard) == "the connection to b closed before it answered"
+    assert len(bench.sent) == 1
 
 
 async def test_overload_ends_a_call_only_if_it_certainly_did_not_happen() -> None:

@@ -132,6 +132,32 @@ async def test_commands_without_a_session_survive_a_transfer(
         assert len(await target.read(Journal.read())) == 100
 
 
+async def test_no_command_without_a_session_fails_of_a_transfer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Neither of who stays nor of who takes over, in whatever order they hear of it."""
+    network = MemoryNetwork(faults=Faults(delay=(0.0, 0.01)))
+    async with group(network=network) as (cluster, _, _):
+        count, stop = 0, False
+
+        async def write(node: Any) -> None:
+            nonlocal count
+            while not stop:
+                await node.execute(Counter.add(), session=None)
+                count += 1
+
+        async with trio.open_nursery() as nursery:
+            for node in cluster:
+                nursery.start_soon(write, node)
+            for _ in range(5):
+                await trio.sleep(0.1)
+                leader = await cluster.wait_leader()
+                await leader.transfer_leadership()
+            stop = True
+
+        assert await cluster["a"].read(Counter.value()) == count
+
+
 async def test_only_a_leader_can_step_down(autojump_clock: trio.testing.MockClock) -> None:
     """Anybody else says who leads: it is asked of that very node, so nobody else does it instead."""
     async with group() as (_, leader, (node, _)):
