@@ -32,6 +32,8 @@ Beside all that, `presence` exchanges how all members are and who hears whom, `e
 say how the node is, and `local_socket` says it to other processes. `recording` keeps what enters the core, in
 the forms of `recorded_inputs`, where somebody wants to play it again.
 
+Hardly anything here polls. What does looks when `looking` says, all at once, so that idling stays cheap.
+
 To read in order: `loop.py`, `applying.py`, `waiters.py`, `forwarding.py`, `calling.py`, `server.py`.
 """
 

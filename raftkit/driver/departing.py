@@ -13,6 +13,7 @@ import trio
 
 from raftkit.core import Raft
 from raftkit.driver.links import Links
+from raftkit.driver.looking import next_look
 from raftkit.membership import Configuration
 from raftkit.model import Identity, NodeId
 
@@ -49,7 +50,7 @@ class Departing:
     async def run(self) -> None:
         """For ever: end the links to whoever left the group, once the core is done with it."""
         while True:
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep_until(next_look(LOOK_SECONDS))
             raft, links = self.raft(), self.links()
             if raft is not None and links.leaving:
                 links.let_go(_needed(raft))

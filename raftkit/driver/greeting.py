@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 import attrs
 import trio
 
+from raftkit.driver.looking import next_look
 from raftkit.driver_messages import UNBORN, Frame, Hello, Remembered, Scope
 from raftkit.messages import (
     AppendAccepted,
@@ -227,7 +228,7 @@ class Greeting:
     async def repeat(self) -> None:
         """For ever: say hello again to linked peers that are not heard."""
         while True:
-            await trio.sleep(REPEAT_SECONDS)
+            await trio.sleep_until(next_look(REPEAT_SECONDS))
             for peer in self.met():
                 if peer.linked and peer.why:
                     self._greet(peer)

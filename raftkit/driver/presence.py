@@ -18,6 +18,7 @@ import trio
 
 from raftkit.core import Raft
 from raftkit.driver.links import Links
+from raftkit.driver.looking import next_look
 from raftkit.driver_messages import Presence
 from raftkit.messages import PriorityHeard
 from raftkit.model import Identity, Index, NodeId
@@ -114,7 +115,7 @@ class Presences:
             assert raft is not None  # started by who is born
             self._look(raft, trio.current_time())
             self._linked = trio.Event()
-            with trio.move_on_after(LOOK_SECONDS):
+            with trio.move_on_at(next_look(LOOK_SECONDS)):
                 await self._linked.wait()
 
     def _look(self, raft: Raft, now: float) -> None:

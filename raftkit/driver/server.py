@@ -33,6 +33,7 @@ from raftkit.driver.founding import Founding
 from raftkit.driver.guarding import meaningful
 from raftkit.driver.leading import Leading
 from raftkit.driver.links import Links
+from raftkit.driver.looking import next_look
 from raftkit.driver.loop import Duties, Loop
 from raftkit.driver.planning import Plan
 from raftkit.driver.presence import Presences
@@ -501,7 +502,7 @@ class Server:
         """Without a leader, say why: after 2 s, then at doubling intervals."""
         since, pause = trio.current_time(), SPEAK_SECONDS
         while True:
-            await trio.sleep(SPEAK_SECONDS / 4)
+            await trio.sleep_until(next_look(SPEAK_SECONDS / 4))
             if self.leader is not None:
                 since, pause = trio.current_time(), SPEAK_SECONDS
             elif trio.current_time() - since >= pause:

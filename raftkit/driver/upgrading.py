@@ -21,6 +21,7 @@ from raftkit.core import Raft
 from raftkit.driver.calling import Calling
 from raftkit.driver.events import MachineDiffers, VersionRaised
 from raftkit.driver.greeting import Greeting
+from raftkit.driver.looking import next_look
 from raftkit.driver.replica import Replica
 from raftkit.driver_messages import Hello
 from raftkit.errors import NodeClosed, NoQuorum, NotYetEnabled, RaftError
@@ -162,7 +163,7 @@ class Upgrading:
         """For ever: while this node leads, bring in force what all have had for `hold_seconds`."""
         since = math.inf
         while True:
-            await trio.sleep(LOOK_SECONDS)
+            await trio.sleep_until(next_look(LOOK_SECONDS))
             raft = self.raft()
             if raft is None or raft.role != "leader" or self.reachable() <= self.replica.version:
                 since = math.inf
