@@ -124,6 +124,7 @@ def _commands(server: Server) -> None:
         new_ticket=server.new_ticket,
         send=server.links.send,
         retry_seconds=plan.settings.election_timeout_ms[1] / 1000,
+        silence=server.presences.silence,
     )
     server.reading = Reading(server.new_ticket, server.wake, plan.clock.monotonic_ns)
     server.applying = Applying(

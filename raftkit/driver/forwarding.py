@@ -4,7 +4,8 @@ Laws: a Forward has a request number that its receiver remembers, so it is propo
 often it arrives (J7). It is answered with a place in the log, or refused; the result itself is seen by
 the node that asked when it applies the entry. A new leader is sent again what is still open, in the same
 session. What may be sent only once is sent to it if the last one says that it refused; who asked for it is
-not kept waiting when nobody will say any more what became of it.
+not kept waiting when nobody will say any more what became of it. Nothing is sent to a leader that is silent:
+what waits here can go to the next one.
 """
 
 from __future__ import annotations
@@ -65,6 +66,8 @@ class Forwarding:
     send: Callable[[Sequence[NodeId], DriverMessage], None]
     retry_seconds: float
     "An unanswered Forward is sent again after this long."
+    silence: Callable[[NodeId], float]
+    "Seconds since that member was heard; infinity while there is no link to it."
     _relay: Relay = attrs.field(init=False)
     "What others forward to this node."
     _pending: deque[Call] = attrs.field(init=False, factory=deque[Call])
@@ -95,7 +98,17 @@ class Forwarding:
 
     def is_ready(self, raft: Raft, now: float) -> bool:
         """Whether `collect` would send something."""
-        return bool(self._pending) and raft.leader is not None and now >= self._paused_until
+        return (
+            bool(self._pending)
+            and raft.leader is not None
+            and now >= self._paused_until
+            and self._is_heard(raft, raft.leader)
+        )
+
+    def _is_heard(self, raft: Raft, leader: NodeId) -> bool:
+        """Whether a heartbeat of `leader` is not overdue: two fit in the lower election bound, at least."""
+        low, _ = raft.configuration.settings.election_timeout_ms
+        return leader == self.id or self.silence(leader) <= low / 2000
 
     def deadline(self, now: float) -> float:
         """When `collect` should be called again at the latest, in trio's time."""

@@ -11,6 +11,7 @@ members is what all of them have heard: of this node too what it said, not what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import attrs
@@ -160,6 +161,11 @@ class Presences:
         return now - self._heard_at.get(peer, now)
 
     # ── what is known ────────────────────────────────────────────────────────────────────────────
+
+    def silence(self, peer: NodeId) -> float:
+        """Seconds since anything came from `peer`; infinity while this node may not talk to it."""
+        age = self._age(peer, trio.current_time())
+        return math.inf if age is None else age
 
     def succession(self) -> tuple[NodeId, ...]:
         """This node and the members that it hears, by what they said the furthest log first, then by name.

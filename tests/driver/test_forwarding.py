@@ -45,6 +45,8 @@ class Bench:
     sent: list[tuple[NodeId, DriverMessage]] = attrs.field(factory=list)
     tickets: int = 0
     core: Any = attrs.field(factory=Core)
+    silence: float = 0.0
+    "Of everybody else, in seconds."
     forwarding: Forwarding = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -54,6 +56,7 @@ class Bench:
             new_ticket=self.new_ticket,
             send=self.send,
             retry_seconds=0.5,
+            silence=lambda _: self.silence,
         )
 
     def new_ticket(self) -> int:
@@ -106,6 +109,29 @@ async def test_without_a_leader_it_waits() -> None:
 
     assert bench.collect() == []
     assert call.sendings == 0
+
+
+async def test_nothing_is_sent_to_a_leader_whose_heartbeats_are_overdue() -> None:
+    """What was not sent goes to whoever leads next, though it may be sent only once; or when it speaks."""
+    bench = Bench(silence=0.126)
+    call = bench.submit(once=True)
+    bench.collect()
+    assert bench.sent == []
+    assert call.sendings == 0
+    assert not bench.forwarding.is_ready(bench.core, 0.0)  # or the loop would spin
+    assert bench.forwarding.deadline(0.0) == math.inf
+
+    bench.silence = 0.125
+    bench.collect()
+
+    assert bench.sent == [("b", Forward(request=1, payloads=(PAYLOAD,)))]
+
+
+async def test_a_leader_need_not_hear_itself() -> None:
+    bench = Bench(core=Core(leader="a"), silence=math.inf)
+    bench.submit()
+
+    assert len(bench.collect()) == 1
 
 
 async def test_what_was_given_up_without_a_leader_leaves_the_queue(

@@ -481,6 +481,14 @@ DRIVER_MUTANTS = (
         _FORWARDING,
     ),
     _mistake(
+        "sends-to-a-silent-leader",
+        "what may be sent only once is not given to a leader whose heartbeats are overdue",
+        "forwarding.py",
+        "        return leader == self.id or self.silence(leader) <= low / 2000\n",
+        "        return True\n",
+        _FORWARDING,
+    ),
+    _mistake(
         "waits-for-a-silent-leader-of-before",
         "what a leader of before does not answer in time is told to be unknown",
         "forwarding.py",
