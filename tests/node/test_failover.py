@@ -274,6 +274,45 @@ async def _expect_lost(node: Any) -> None:
         await node.execute(Counter.add(), session=None)
 
 
+@pytest.mark.parametrize("ends", ["crash", "silence"])
+async def test_a_caller_without_a_session_does_not_wait_for_a_leader_that_is_gone(
+    autojump_clock: trio.testing.MockClock, ends: str
+) -> None:
+    """It hears what may be concluded about when others can write again, whatever its patience.
+
+    What it calls for when the leader is silent for a while already waits for the next, and is decided.
+    """
+    network = MemoryNetwork(faults=Faults(delay=(0.005, 0.005)))
+    async with local_cluster(Counter, 3, network=network, in_memory=True) as cluster:
+        leader = await cluster.wait_leader()
+        node, begin = follower(cluster), trio.current_time()
+        heard: list[str] = []
+
+        async def write() -> None:
+            try:
+                await node.execute(Counter.add(), session=None)
+                heard.append("decided")
+            except OutcomeUnknown as error:
+                heard.append(error.why)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(write)
+            await trio.sleep(0.001)  # it is on its way
+            if ends == "crash":
+                await cluster.crash(leader.id)
+            else:
+                cluster.isolate(leader.id)
+            await trio.sleep(0.15)
+            nursery.start_soon(write)
+
+        why = {
+            "crash": f"the connection to {leader.id} closed before it answered",
+            "silence": f"{leader.id} did not answer before another was elected",
+        }
+        assert sorted(heard) == sorted([why[ends], "decided"])
+        assert trio.current_time() - begin < {"crash": 0.25, "silence": 0.75}[ends]
+
+
 async def test_a_session_that_the_group_forgot_is_replaced(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
