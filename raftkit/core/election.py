@@ -29,7 +29,8 @@ __all__ = [
 def time_out(state: State) -> bool:
     """§3.4: a server that hears of no leader for an election timeout seeks election. Whether one passed.
 
-    Judged after the inputs of its batch: what arrived with the tick may show that the leader lives.
+    So does one whose round of votes came to nothing, which may have a timeout of its own. Judged after the
+    inputs of its batch: what arrived with the tick may show that the leader lives.
     """
     if isinstance(state.role, Leader) or state.now < state.election_deadline:
         return False
@@ -38,16 +39,20 @@ def time_out(state: State) -> bool:
         assert state.heard_leader_at is not None
         state.election_deadline = state.heard_leader_at + leases.patience(state)
         return True
-    state.restart_election_timer()
     if state.durability.stalled and isinstance(state.role, Candidate):
         # It has asked nobody yet: its own vote waits for the disk, and so do its requests. Another term would
         # wait behind them; on a disk that is as slow as this nobody would ever win.
-        return True
-    if not state.may_campaign or state.config.appointed_leader not in (None, state.identity.id):
-        if state.leader is not None or not isinstance(state.role, Follower):
-            state.become(Follower())
-        return True
-    # §9.6: asking first, so that a server cut off from the others doesn't drive their terms up.
+        pass
+    elif state.may_campaign and state.config.appointed_leader in (None, state.identity.id):
+        _ask_beforehand(state)
+    elif state.leader is not None or not isinstance(state.role, Follower):
+        state.become(Follower())
+    state.restart_election_timer()
+    return True
+
+
+def _ask_beforehand(state: State) -> None:
+    """§9.6: asking first, so that a server cut off from the others doesn't drive their terms up."""
     state.become(PreCandidate(granted={state.identity.id}))
     state.out.send(
         PreVoteRequest(
@@ -57,7 +62,6 @@ def time_out(state: State) -> bool:
         ),
         *state.other_voters,
     )
-    return True
 
 
 # ── facts ────────────────────────────────────────────────────────────────────────────────────────────
@@ -104,9 +108,9 @@ def on_vote_request(state: State, sender: Identity, message: VoteRequest) -> Non
     )
     if granted:
         state.voted_for = sender
-        state.restart_election_timer()
         if not isinstance(state.role, Follower):
             state.become(Follower())
+        state.restart_election_timer()
     state.out.send(VoteReply(term=state.current_term, granted=granted), sender.id)
 
 

@@ -24,8 +24,8 @@ LITERATURE_MUTANTS = (
         "refused-vote-restarts-timer",
         "§3.4 only a vote that was given restarts the election timer (A14)",
         "election.py",
-        "    if granted:\n        state.voted_for = sender\n        state.restart_election_timer()\n",
-        "    state.restart_election_timer()\n    if granted:\n        state.voted_for = sender\n",
+        "        state.restart_election_timer()\n    state.out.send(VoteReply(",
+        "    state.restart_election_timer()\n    state.out.send(VoteReply(",
         _SCENARIOS,
     ),
     Mutant(

@@ -167,8 +167,8 @@ TRANSFER_MUTANTS = (
         "anybody-campaigns",
         "only the appointed leader campaigns by itself",
         "election.py",
-        " or state.config.appointed_leader not in (None, state.identity.id):",
-        ":",
+        "state.may_campaign and state.config.appointed_leader in (None, state.identity.id):",
+        "state.may_campaign:",
         _PAPER,
     ),
     Mutant(
