@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final, TypedDict
+from typing import Final, NotRequired, TypedDict
 
 import attrs
 
@@ -16,7 +16,15 @@ from raftkit.errors import ConfigError
 from raftkit.membership import Settings
 from raftkit.model import Identity, NodeId
 
-__all__ = ["ENTRY_BYTES_MAX", "PRESETS", "PRIORITY_MIN", "Config", "Timing", "check_settings"]
+__all__ = [
+    "ENTRY_BYTES_MAX",
+    "PRESETS",
+    "PRIORITY_MIN",
+    "Config",
+    "Timing",
+    "check_bounds",
+    "check_settings",
+]
 
 ENTRY_BYTES_MAX = 4 * 1024 * 1024
 "No group may allow larger payloads: no receiver does (`wire.Limits`)."
@@ -29,6 +37,7 @@ class Timing(TypedDict):
 
     election_timeout: tuple[float, float]
     heartbeat_interval: float
+    vote_timeout: NotRequired[tuple[float, float]]
 
 
 PRESETS: Final[Mapping[str, Timing]] = MappingProxyType(
@@ -38,7 +47,11 @@ PRESETS: Final[Mapping[str, Timing]] = MappingProxyType(
         "chronos": {"election_timeout": (1.0, 2.0), "heartbeat_interval": 0.5},
         "proxmox": {"election_timeout": (3.0, 4.0), "heartbeat_interval": 1.0},
         "omnitron": {"election_timeout": (5.0, 15.0), "heartbeat_interval": 2.0},
-        "qluster": {"election_timeout": (30.0, 40.0), "heartbeat_interval": 10.0},
+        "qluster": {
+            "election_timeout": (30.0, 40.0),
+            "heartbeat_interval": 10.0,
+            "vote_timeout": (5.0, 10.0),
+        },
     }
 )
 "Timings by name, as in `open_node(…, **PRESETS['wan'])`: two networks, then what other systems wait."
@@ -56,6 +69,8 @@ class Config:
     "A leader lets a peer hear of it this often. At most half of the lower election bound."
     retry_ms: int = 100
     "What a follower has not acknowledged for this long is sent again."
+    vote_timeout_ms: tuple[int, int] | None = None
+    "Bounds of the time after which a round of votes that nobody won is repeated; None: as for silence."
     append_bytes_max: int = 256 * 1024
     "Payload bytes of one AppendEntries; at least one entry goes whatever its size."
     inflight_messages_max: int = 64
@@ -92,6 +107,8 @@ class Config:
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.vote_timeout_ms is not None:
+            check_bounds("vote_timeout", self.vote_timeout_ms)
         if not PRIORITY_MIN <= self.priority <= 0:
             raise ConfigError(
                 f"priority must lie between {PRIORITY_MIN} and 0, got {self.priority}: "
@@ -105,11 +122,8 @@ class Config:
 
 def check_settings(settings: Settings, *, heartbeat_ms: int, voters: int) -> None:
     """Whether these replicated settings can work. Raises ConfigError that names the offending pair."""
-    low, high = settings.election_timeout_ms
-    if not 0 < low < high:
-        raise ConfigError(
-            f"election_timeout must be (low, high) with 0 < low < high, got {low, high} ms"
-        )
+    check_bounds("election_timeout", settings.election_timeout_ms)
+    low, _ = settings.election_timeout_ms
     if 2 * heartbeat_ms > low:
         raise ConfigError(
             f"heartbeat_interval {heartbeat_ms} ms must be at most half of the lower election_timeout "
@@ -125,3 +139,10 @@ def check_settings(settings: Settings, *, heartbeat_ms: int, voters: int) -> Non
             f"entry_bytes_max must lie between 1024 and {ENTRY_BYTES_MAX}, "
             f"got {settings.entry_bytes_max}"
         )
+
+
+def check_bounds(name: str, bounds: tuple[int, int]) -> None:
+    """Whether a timeout can be drawn between these. Raises ConfigError that names the setting."""
+    low, high = bounds
+    if not 0 < low < high:
+        raise ConfigError(f"{name} must be (low, high) with 0 < low < high, got {low, high} ms")

@@ -437,6 +437,7 @@ async def open_node(
     transport: LossyTransport | None = None,
     election_timeout: tuple[float, float] = (0.25, 0.5),
     heartbeat_interval: float = 0.05,
+    vote_timeout: tuple[float, float] | None = None,
     leases: bool = False,
     entry_bytes_max: int = 512 * 1024,
     sessions_max: int = 4096,
@@ -476,7 +477,9 @@ async def open_node(
     seconds without use; every node writes a snapshot behind the same entries of the log,
     after `snapshot_entries` entries, `snapshot_bytes` of their payload, or `snapshot_elapsed` seconds of
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
-    `heartbeat_interval` in seconds, at most half of the lower election timeout; `upgrade_hold`, for so many
+    `heartbeat_interval` in seconds, at most half of the lower election timeout; `vote_timeout`, between which
+    two numbers of seconds it draws how long a round of votes may last before it is repeated, enough for a
+    round trip and two writes, where None is as `election_timeout`; `upgrade_hold`, for so many
     seconds the code of all voters must have a newer version of the machine before this node, if it leads,
     brings it in force, where `math.inf` is never, see `Node.upgrade`; `snapshot_bytes_per_second`, which it
     sends of snapshots to all members together when it leads, where 0 is as fast as they are taken;
@@ -504,6 +507,7 @@ async def open_node(
         members=members,
         election_timeout=election_timeout,
         heartbeat_interval=heartbeat_interval,
+        vote_timeout=vote_timeout,
         leases=leases,
         entry_bytes_max=entry_bytes_max,
         sessions_max=sessions_max,

@@ -208,6 +208,7 @@ def init(
     insecure: Annotated[bool | None, Parameter(negative=())] = None,
     election_timeout: tuple[float, float] | None = None,
     heartbeat_interval: float | None = None,
+    vote_timeout: tuple[float, float] | None = None,
     leases: Annotated[bool | None, Parameter(negative=())] = None,
     entry_bytes_max: int | None = None,
     sessions_max: int | None = None,
@@ -249,9 +250,12 @@ def init(
         a key.
     election_timeout
         Two numbers of seconds, between which each election timeout is drawn. The group's, like all that
-        follow but the heartbeat interval and the last.
+        follow but the heartbeat interval, the vote timeout and the last.
     heartbeat_interval
         Seconds, at most half of the lower election timeout.
+    vote_timeout
+        Two numbers of seconds, between which each round of votes may take before it is repeated. Default: as
+        election timeouts.
     leases
         Let leaders answer reads by lease, which trusts clocks: see docs/reads.md.
     entry_bytes_max
@@ -293,6 +297,7 @@ def init(
             "insecure": insecure,
             "election_timeout": election_timeout,
             "heartbeat_interval": heartbeat_interval,
+            "vote_timeout": vote_timeout,
             "leases": leases,
             "entry_bytes_max": entry_bytes_max,
             "sessions_max": sessions_max,

@@ -113,14 +113,13 @@ def _translated(given: Mapping[str, Any]) -> ConfigFile:
 
 def _settings(given: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     """Of `open_node`."""
-    missing = [it for it in _ELECTION if it not in given]
-    if not missing:
-        silence, *rounds = (given[it] for it in _ELECTION)
-        # A leader is missed after the first bound. A round ends when it is decided; one that is not is
-        # repeated when its server's timeout passes, and rounds meet seldom if timeouts differ by a round.
-        yield "election_timeout", (silence, silence + max(rounds))
-    elif len(missing) < len(_ELECTION):
-        raise ConfigError(f"{', '.join(_ELECTION)} belong together: {missing[0]} is missing")
+    # Who waits alike asks alike, and then nobody wins: so the time that is said is one bound of two.
+    if "cluster.node-timeout" in given:
+        silence = given["cluster.node-timeout"]
+        yield "election_timeout", (silence, round(silence * 4 / 3, 3))
+    rounds = [given[it] for it in _ROUNDS if it in given]
+    if rounds:
+        yield "vote_timeout", (max(rounds) / 2, max(rounds))
     for path, name in _NODE.items():
         if path in given:
             yield name, given[path]
@@ -233,12 +232,8 @@ _NODE: Final = {
     "udp.max-log-size": "entry_bytes_max",
 }
 "Path → the name that `open_node` has for it."
-_ELECTION: Final = (
-    "cluster.node-timeout",
-    "cluster.pre-voting-timeout",
-    "cluster.leader-voting-timeout",
-)
-"How long a silent leader is waited for, and the rounds of votes that follow."
+_ROUNDS: Final = ("cluster.pre-voting-timeout", "cluster.leader-voting-timeout")
+"How long a round of votes may last, before the election and in it: here the same for both."
 _WITHOUT_EFFECT: Final = {
     "api-port": "raftkit serves no HTTP and opens no port for it; `raftkit status` asks a node",
     "cluster.replication-retry-interval": "what is not acknowledged is sent again after 0.1 s",

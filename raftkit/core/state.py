@@ -307,7 +307,7 @@ class State:
     heard_leader_at: int | None = None
     "Tick at which a leader was last heard, or an election stood: others' campaigns wait (§4.2.3)."
     election_deadline: int
-    "Campaign at this tick unless a leader is heard before."
+    "Campaign at this tick, or once more, unless a leader is heard before."
     barred: str | None = None
     "Why this node may not vote, campaign or acknowledge; None if it may."
     confirmed: Round | None = None
@@ -408,9 +408,18 @@ class State:
         low, high = self.configuration.settings.election_timeout_ms
         return self.config.ticks(low), self.config.ticks(high)
 
+    @property
+    def _timer_ticks(self) -> tuple[int, int]:
+        """Bounds of what the role waits for: a leader's word, or the end of a round of votes."""
+        bounds = self.config.vote_timeout_ms
+        if bounds is None or not isinstance(self.role, PreCandidate | Candidate):
+            return self.election_ticks
+        low, high = bounds
+        return self.config.ticks(low), self.config.ticks(high)
+
     def restart_election_timer(self) -> None:
         """Draw a new timeout, so that servers rarely campaign together (§3.4). Low priority waits longer."""
-        low, high = self.election_ticks
+        low, high = self._timer_ticks
         late = -self.config.priority * (high - low)
         self.election_deadline = self.now + late + self.rng.randint(low, high)
 

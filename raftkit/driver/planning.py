@@ -14,7 +14,7 @@ from typing import cast
 
 import attrs
 
-from raftkit.config import PRIORITY_MIN, check_settings
+from raftkit.config import PRIORITY_MIN, check_bounds, check_settings
 from raftkit.driver.loop import Clock
 from raftkit.driver.storing import InLoop, InThreads, StorageCalls
 from raftkit.encoding import MalformedError
@@ -39,6 +39,8 @@ class Plan:
     settings: Settings
     "What the group is founded with; later the log decides."
     heartbeat_ms: int
+    "See `Config`."
+    vote_timeout_ms: tuple[int, int] | None = None
     "See `Config`."
     tick_ms: int
     "See `Config`."
@@ -72,6 +74,7 @@ def make_plan(
     members: object,
     election_timeout: object,
     heartbeat_interval: object,
+    vote_timeout: object = None,
     leases: object,
     entry_bytes_max: object,
     sessions_max: object,
@@ -105,6 +108,7 @@ def make_plan(
             snapshot_elapsed_ms=_ms("snapshot_elapsed", snapshot_elapsed, or_zero=True),
         ),
         heartbeat_ms=_ms("heartbeat_interval", heartbeat_interval),
+        vote_timeout_ms=None if vote_timeout is None else _vote_timeout_ms(vote_timeout),
         tick_ms=TICK_MS,
         priority=_priority(priority),
         appointed_leader=_appointed(appointed_leader, members),
@@ -215,6 +219,12 @@ def _bounds_ms(name: str, bounds: object) -> tuple[int, int]:
             raise ConfigError(
                 f"{name} must be two numbers of seconds (low, high), got {bounds!r:.80}"
             )
+
+
+def _vote_timeout_ms(bounds: object) -> tuple[int, int]:
+    found = _bounds_ms("vote_timeout", bounds)
+    check_bounds("vote_timeout", found)
+    return found
 
 
 def _count(name: str, value: object, *, lowest: int = 1) -> int:

@@ -324,9 +324,10 @@ def read_config(form: object) -> Config:
     unknown = settings.keys() - {it.name for it in attrs.fields(Config)}
     if unknown or "identity" not in settings:
         raise MalformedError(f"not the settings of a core: {sorted(settings)!r:.200}")
-    apart = {"identity", "paranoid", "priority", "appointed_leader"}
+    apart = {"identity", "paranoid", "priority", "appointed_leader", "vote_timeout_ms"}
     numbers = {it: settings[it] for it in settings.keys() - apart}
     priority, appointed = settings.get("priority", 0), settings.get("appointed_leader")
+    bounds = settings.get("vote_timeout_ms")
     if type(priority) is not int:
         raise MalformedError(f"not a priority: {priority!r:.80}")
     try:
@@ -335,7 +336,13 @@ def read_config(form: object) -> Config:
             paranoid=settings.get("paranoid") is True,
             priority=priority,
             appointed_leader=None if appointed is None else node_id(appointed),
+            vote_timeout_ms=None if bounds is None else _bounds(bounds),
             **{name: unsigned(number) for name, number in numbers.items()},
         )
     except ConfigError as error:
         raise MalformedError(str(error)) from error
+
+
+def _bounds(form: object) -> tuple[int, int]:
+    low, high = array(form, 2)
+    return unsigned(low), unsigned(high)

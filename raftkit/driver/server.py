@@ -313,6 +313,7 @@ class Server:
             identity=self.storage.record.identity,
             tick_ms=plan.tick_ms,
             heartbeat_ms=plan.heartbeat_ms,
+            vote_timeout_ms=plan.vote_timeout_ms,
             priority=plan.priority,
             appointed_leader=plan.appointed_leader,
             paranoid=plan.paranoid,

@@ -77,6 +77,7 @@ def test_the_sample_means_a_multicast_and_timings(tmp_path: Path) -> None:
     assert config.ip == "127.0.0.1"
     assert config.settings == {
         "election_timeout": (30.0, 40.0),
+        "vote_timeout": (5.0, 10.0),
         "heartbeat_interval": 10.0,
         "entry_bytes_max": 64000,
     }
@@ -122,6 +123,16 @@ def test_every_parameter_changes_something_says_why_not_or_is_refused(
         assert said or found != _read(tmp_path, SAMPLE)
         return
     assert parameter in refusal
+
+
+@pytest.mark.accept("U-29", "U-31")
+def test_the_longer_of_the_two_rounds_is_how_long_one_may_last(tmp_path: Path) -> None:
+    """Each of the two stages has so long, and none waits for it that is decided before."""
+    both = _read(tmp_path, _with("pre-voting-timeout", "4s"))
+    one = _read(tmp_path, "cluster: {pre-voting-timeout: 4s}")
+
+    assert both.settings["vote_timeout"] == (5.0, 10.0)
+    assert one.settings == {"vote_timeout": (2.0, 4.0)}
 
 
 @pytest.mark.parametrize(
@@ -204,7 +215,6 @@ def test_what_cannot_be_is_refused_in_one_line(
         ("ip: a\nip: b", "line 2: ip is there twice"),
         ("ip: !!python/object/apply:os.getcwd []", "not YAML"),
         ("udp: &it {socket: *it}", "unknown parameter udp.socket.socket"),
-        ("cluster: {node-timeout: 3s}", "belong together: cluster.pre-voting-timeout is missing"),
     ],
 )
 def test_what_it_does_not_know_is_refused_with_the_nearest_name(
@@ -255,6 +265,7 @@ def test_the_sample_starts_a_node(tmp_path: Path, key: Path) -> None:
     assert err.splitlines()[0].startswith(f"{config}: api-port: ")
     file = read_node_file(home)
     assert file.settings["election_timeout"] == [30.0, 40.0]
+    assert file.settings["vote_timeout"] == [5.0, 10.0]
     assert file.multicast is not None
     assert (file.multicast["key"], file.multicast["interface"]) == (str(key), "lo")
     with terminal(screen, "run", home, "--config", config) as process:

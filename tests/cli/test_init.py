@@ -45,6 +45,7 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         "insecure": True,
         "election_timeout": (0.5, 1.5),
         "heartbeat_interval": 0.125,
+        "vote_timeout": (0.25, 0.75),
         "entry_bytes_max": 9_000,
         "sessions_max": 7,
         "session_idle": 60.5,
@@ -72,7 +73,8 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         "next": f"raftkit run {tmp_path / 'a'} --machine MODULE:NAME",
     }
     kept = read_node_file(tmp_path / "a").settings
-    assert {name: kept[name] for name in settings} == settings | {"election_timeout": [0.5, 1.5]}
+    pairs = {"election_timeout": [0.5, 1.5], "vote_timeout": [0.25, 0.75]}
+    assert {name: kept[name] for name in settings} == settings | pairs
 
 
 def test_names_that_toml_must_escape_come_back(tmp_path: Path) -> None:

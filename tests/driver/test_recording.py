@@ -130,13 +130,22 @@ LOG = (
 FOUND = PersistentState(term=Term(1), voted_for=ME, runs=LOG, write_sequence=6)
 
 
-@pytest.mark.parametrize("config", [CONFIG, Config(identity=ME, priority=-2)], ids=["a", "late"])
+@pytest.mark.parametrize(
+    "config",
+    [CONFIG, Config(identity=ME, priority=-2), Config(identity=ME, vote_timeout_ms=(10, 20))],
+    ids=["a", "late", "hasty"],
+)
 def test_settings_are_read_as_they_were_written(config: Config) -> None:
     assert read_config(loads(dumps(config_form(config)))) == config
 
 
 @pytest.mark.parametrize(
-    "setting", [{"priority": True}, {"priority": -11}, {"priority": "x"}, {"appointed_leader": 7}]
+    "setting",
+    [
+        *({"priority": True}, {"priority": -11}, {"priority": "x"}, {"appointed_leader": 7}),
+        *({"vote_timeout_ms": 7}, {"vote_timeout_ms": [7]}, {"vote_timeout_ms": [20, 10]}),
+        *({"vote_timeout_ms": ["1", 2]}, {"vote_timeout_ms": [-1, 2]}),
+    ],
 )
 def test_wishes_that_nobody_can_have_are_malformed(setting: dict[str, object]) -> None:
     with pytest.raises(MalformedError):

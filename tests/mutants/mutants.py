@@ -121,6 +121,22 @@ MUTANTS = (
         _SCRIPTED,
     ),
     Mutant(
+        "misses-its-leader-by-the-timeout-of-rounds",
+        "§3.4 silence is judged by the group's bounds, a round of votes by this server's (U-27)",
+        "state.py",
+        "        if bounds is None or not isinstance(self.role, PreCandidate | Candidate):\n",
+        "        if bounds is None:\n",
+        _PAPER,
+    ),
+    Mutant(
+        "election-lasts-as-long-as-silence",
+        "§3.4 a round of votes has a timeout of its own, the election as well as the question (U-31)",
+        "state.py",
+        "not isinstance(self.role, PreCandidate | Candidate):\n",
+        "not isinstance(self.role, PreCandidate):\n",
+        _PAPER,
+    ),
+    Mutant(
         "pre-vote-restarts-timer",
         "§9.6 asking changes nothing (A12)",
         "election.py",

@@ -34,6 +34,8 @@ GOOD: dict[str, Any] = {"id": "a", "members": {"a": "memory:a", "b": "memory:b"}
         ({"election_timeout": (True, 2)}, "number of seconds"),
         ({"election_timeout": (0.25, float("inf"))}, "finite"),
         ({"election_timeout": (0.25, float("nan"))}, "finite"),
+        ({"vote_timeout": 0.5}, "vote_timeout must be two"),
+        ({"vote_timeout": (0.5, 0.5)}, "vote_timeout must be .low, high. with 0 < low < high"),
         ({"heartbeat_interval": 0.2}, "at most half"),
         ({"heartbeat_interval": "fast"}, "number of seconds"),
         ({"heartbeat_interval": 0}, "at least 0.001"),

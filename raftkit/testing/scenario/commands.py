@@ -67,6 +67,7 @@ _LOCAL = {field.name for field in attrs.fields(Config)} - {
     "appointed_leader",
     "priority",
     "paranoid",
+    "vote_timeout_ms",
 }
 
 
