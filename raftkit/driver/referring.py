@@ -247,14 +247,15 @@ class Referring:
                     assert_never(referral)
         except NotLeader as error:
             outcome, why, other = ReferralOutcome.NOT_LEADER, str(error), error.leader
+        except NodeClosed as error:
+            # It was not begun, and who ends leads no more.
+            outcome, why, other = ReferralOutcome.NOT_LEADER, f"{self.id}: {error}", None
         except ChangeRefused as error:
             outcome, why, other = ReferralOutcome.REFUSED, str(error), self.id
         except TransferFailed as error:
             outcome, why, other = ReferralOutcome.REFUSED, error.why, error.leader
         except OutcomeUnknown as error:
             outcome, why, other = ReferralOutcome.UNKNOWN, error.why, None
-        except NodeClosed as error:
-            outcome, why, other = ReferralOutcome.UNKNOWN, f"{self.id}: {error}", None
         return ReferralFailed(request=request, outcome=outcome, why=_shown(why), leader=other)
 
     # ── what others report ───────────────────────────────────────────────────────────────────────

@@ -57,6 +57,13 @@ REFERRAL_MUTANTS = (
         "            outcome, why, other = ReferralOutcome.REFUSED, error.why, None",
     ),
     _mistake(
+        "who-ends-leaves-it-unknown",
+        "what was not begun did not happen",
+        "referring.py",
+        'ReferralOutcome.NOT_LEADER, f"{self.id}: {error}", None',
+        'ReferralOutcome.UNKNOWN, f"{self.id}: {error}", None',
+    ),
+    _mistake(
         "leader-answers-too-late",
         "the leader's no comes before its caller gives up",
         "referring.py",

@@ -187,6 +187,20 @@ async def test_who_leads_next_is_asked_next(autojump_clock: trio.testing.MockClo
         await until(lambda: role_of(d, "d") == "learner")
 
 
+async def test_a_leader_that_ends_before_it_began_is_not_the_last_that_is_asked(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """What was not begun did not happen, so whoever leads next may do it."""
+    async with three() as (_, leader, (asked, other)):
+        leader._server.changing.close("this node is closed")  # its links still stand
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(asked.change_membership, Demote(id=leader.id)))
+            await trio.sleep(1)
+            await leader.transfer_leadership(other.id)
+
+        assert role_of(asked, leader.id) == "learner"
+
+
 async def _run(opening: Any, task_status: trio.TaskStatus[Node[Any]]) -> None:
     async with opening as node:
         task_status.started(node)
