@@ -27,6 +27,7 @@ from raftkit.driver import (
     NameTaken,
     NodeEvent,
     RecordingStopped,
+    SettingsDiffer,
     SlowCommand,
     SnapshotFailed,
     StateDiverged,
@@ -184,6 +185,7 @@ def _say(lines: Lines, name: str, event: NodeEvent) -> None:
             | RecordingStopped()
             | MachineDiffers()
             | NameTaken()
+            | SettingsDiffer()
             | StateDiverged()
             | StateHealed()
             | DiskStalled()

@@ -24,6 +24,7 @@ __all__ = [
     "NameTaken",
     "NodeEvent",
     "RecordingStopped",
+    "SettingsDiffer",
     "SlowCommand",
     "SnapshotFailed",
     "StateDiverged",
@@ -77,6 +78,14 @@ class NameTaken:
     "Who was refused: the name, and the incarnation of its directory."
     address: str
     "Where the one that keeps the name is reached."
+
+
+@attrs.frozen(kw_only=True)
+class SettingsDiffer:
+    """A node has other settings of its transport where all must agree, heard again each minute: mend them."""
+
+    peer: NodeId
+    "Which."
 
 
 @attrs.frozen(kw_only=True)
@@ -138,6 +147,7 @@ NodeEvent = (
     | MachineDiffers
     | NameTaken
     | RecordingStopped
+    | SettingsDiffer
     | SlowCommand
     | SnapshotFailed
     | SnapshotTaken

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from raftkit.driver.events import NameTaken
+from raftkit.driver.events import NameTaken, SettingsDiffer
 from raftkit.driver.founding import Founding
 from raftkit.driver.greeting import Greeting
 from raftkit.driver.namesakes import Namesakes
@@ -60,7 +60,7 @@ class Links:
     "Somebody expected said hello."
     on_change: Callable[[], None]
     "What is known of a peer changed."
-    publish: Callable[[NameTaken], None]
+    publish: Callable[[NameTaken | SettingsDiffer], None]
     on_lost: Callable[[NodeId, bool], None]
     "What was on its way to a peer may be lost; True: and there is no link to it now."
     greeting: Greeting = attrs.field(init=False)
@@ -225,6 +225,10 @@ class Links:
         if why:
             self.namesakes.tell(newcomer)
         return why
+
+    def settings_differ(self, peer: NodeId) -> None:
+        """See `Sink`."""
+        self.publish(SettingsDiffer(peer=peer))
 
     def _tell_members(self, hello: Frame) -> None:
         """One of our cluster may have missed changes: whom we have as members, it may not know yet."""

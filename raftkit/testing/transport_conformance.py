@@ -88,7 +88,7 @@ class Station:
     endpoint: LossyEndpoint = attrs.field(init=False)
     "Set by `open`."
     news: list[tuple[str, NodeId]] = attrs.field(init=False, factory=list[tuple[str, NodeId]])
-    '"linked", or why a peer is unreachable, and the peer; in order.'
+    '"linked", or why a peer is unreachable, or that it has other settings, and the peer; in order.'
     frames: list[Frame] = attrs.field(init=False, factory=list[Frame])
     "What arrived, hellos included, in order."
     keeps_out: dict[Identity, str] = attrs.field(init=False, factory=dict[Identity, str])
@@ -126,6 +126,10 @@ class Station:
     def objection(self, newcomer: Identity) -> str:
         """See `Sink`."""
         return self.keeps_out.get(newcomer, "")
+
+    def settings_differ(self, peer: NodeId) -> None:
+        """See `Sink`."""
+        self.news.append(("has other settings", peer))
 
     def say(self, number: int, *targets: NodeId) -> None:
         """Send a heartbeat with that number."""

@@ -39,6 +39,10 @@ class Sink(Protocol):
         """
         ...
 
+    def settings_differ(self, peer: NodeId) -> None:
+        """`peer` has other settings of the transport where all must agree. Told at most once a minute."""
+        ...
+
 
 class LossyEndpoint(Protocol):
     """One node's end of its links.

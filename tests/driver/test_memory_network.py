@@ -36,6 +36,9 @@ class Listener:
     def objection(self, newcomer: Identity) -> str:
         return ""
 
+    def settings_differ(self, peer: NodeId) -> None:
+        self.heard.append(("has other settings", peer))
+
     def rounds(self) -> list[int]:
         return [it[1] for it in self.heard if isinstance(it[1], int)]
 

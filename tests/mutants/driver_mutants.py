@@ -565,6 +565,14 @@ DRIVER_MUTANTS = (
         _FOUNDING_RULES,
     ),
     _mistake(
+        "settings-that-differ-are-no-event",
+        "whoever listens hears that a node's multicast has other settings",
+        "links.py",
+        "        self.publish(SettingsDiffer(peer=peer))\n",
+        "        del peer\n",
+        "tests/transports/test_nodes.py::test_multicast_settings_that_differ_are_an_event_of_the_node",
+    ),
+    _mistake(
         "different-settings-found",
         "founders agree on settings and machine",
         "founding.py",

@@ -134,6 +134,9 @@ class Listening:
     def objection(self, newcomer: Identity) -> str:
         return self.sink.objection(newcomer)
 
+    def settings_differ(self, peer: NodeId) -> None:
+        self.sink.settings_differ(peer)
+
     def received(self, frame: Frame) -> None:
         if isinstance(frame.body, Heartbeat):
             self.heard_at.append(time.process_time())

@@ -82,6 +82,10 @@ class Watched:
         assert self.sink is not None
         return self.sink.objection(newcomer)
 
+    def settings_differ(self, peer: NodeId) -> None:
+        assert self.sink is not None
+        self.sink.settings_differ(peer)
+
     def received(self, frame: Frame) -> None:
         self.heard += isinstance(frame.body, Heartbeat)
         assert self.sink is not None

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from raftkit import Node, StateMachine, open_node
+from raftkit.driver import SettingsDiffer
 from raftkit.storage import MemoryStorage
 from raftkit.transports import LossyTransport, MulticastTransport, TcpTransport
 from tests.node.machines import Counter
@@ -88,6 +89,27 @@ async def test_three_nodes_survive_the_death_of_their_leader(network: Network) -
         nursery.cancel_scope.cancel()
 
     assert gap < 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.accept("U-43")
+async def test_multicast_settings_that_differ_are_an_event_of_the_node() -> None:
+    """Who runs the cluster is told, and decides: the link stands all the same."""
+    transport, members = multicast("ab")
+    assert isinstance(transport, MulticastTransport)
+    other = attrs.evolve(transport, pacing_rate=1_000_000)
+    lives = [Life(MemoryStorage("a"), members, transport), Life(MemoryStorage("b"), members, other)]
+    async with trio.open_nursery() as nursery:
+        a = await start(nursery, lives[0])
+        events = a.events()
+        await start(nursery, lives[1])
+        with trio.fail_after(10):
+            while not isinstance(told := await events.receive(), SettingsDiffer):
+                pass
+            assert await a.execute(Counter.add()) == 1
+        nursery.cancel_scope.cancel()
+
+    assert told == SettingsDiffer(peer="b")
 
 
 @pytest.mark.slow

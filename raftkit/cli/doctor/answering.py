@@ -189,3 +189,6 @@ class _Greeter:
         """See `Sink`."""
         del newcomer
         return ""
+
+    def settings_differ(self, peer: NodeId) -> None:
+        """See `Sink`."""

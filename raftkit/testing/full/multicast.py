@@ -251,3 +251,7 @@ class _Overheard:
     def objection(self, newcomer: Identity) -> str:
         """See `Sink`."""
         return self.sink.objection(newcomer)
+
+    def settings_differ(self, peer: NodeId) -> None:
+        """See `Sink`."""
+        self.sink.settings_differ(peer)

@@ -422,6 +422,7 @@ class MulticastEndpoint:
                     "%s: %s at %s has other settings of its multicast transport: make them the same",
                     *(self.identity.id, peer, source),
                 )
+                self.sink.settings_differ(peer)
             case FellBack(peer=peer):
                 logger.warning(
                     "%s: %s does not hear our multicasts, and gets everything by unicast: does a switch "
