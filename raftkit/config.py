@@ -68,7 +68,7 @@ class Config:
     heartbeat_ms: int = 50
     "A leader lets a peer hear of it this often. At most half of the lower election bound."
     retry_ms: int = 100
-    "What a follower has not acknowledged for this long is sent again."
+    "What a follower has not acknowledged for this long is asked for; in vain, ever less often."
     vote_timeout_ms: tuple[int, int] | None = None
     "Bounds of the time after which a round of votes that nobody won is repeated; None: as for silence."
     append_bytes_max: int = 256 * 1024

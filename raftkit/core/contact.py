@@ -72,7 +72,7 @@ def on_peer_unreachable(state: State, lost: PeerUnreachable) -> None:
             case Snapshotting() as mode:
                 mode.pause = mode.failures = 0  # of the old link; the new one is tried soon
             case Probing():
-                pass
+                progress.asked = 0
             case _:
                 assert_never(progress.mode)
     elif state.leader == lost.peer and not leases.bind(state):

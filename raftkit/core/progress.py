@@ -2,7 +2,8 @@
 
 Laws: match_index is proven in this term and never decreases; match_index < next_index <= last + 1. One
 probe is in flight at most; a stream has a bounded window; what is lost is found by time, never by count.
-Time is only a suspicion, for a slow disk looks the same: so a follower is asked, not sent everything again.
+Time is only a suspicion, for a slow disk looks the same: so a follower is asked, not sent everything again,
+and one that was asked in vain is given twice as long, up to a bound, until it gets further.
 """
 
 from __future__ import annotations
@@ -113,6 +114,8 @@ class CatchingUp:
 
 
 Mode = Probing | Streaming | Snapshotting
+_ASK_DOUBLINGS_MAX = 3
+"So a follower is asked at last once in eight retry pauses: what is lost by then is found late, but found."
 PAUSE_MAX = 5
 "A chunk is first given at most so many retry pauses: what took longest may have been a broken link."
 _PATIENCE_MAX = 100
@@ -155,6 +158,8 @@ class Progress:
     "Tick at which it last got further, or was last sent something anew, or asked."
     doubted: bool = False
     "Nothing moved for long: ask it, with a message without entries, whether it has what it was sent."
+    asked: int = 0
+    "How often it was asked, since it last got further or was sent something anew."
     round: int = 0
     "The highest round of heartbeats that it answered."
     awaits: Index = Index(0)
@@ -176,11 +181,15 @@ class Progress:
             rounds=Rounds(target=last_index, began_at=now),
         )
 
+    def moves(self, now: int) -> None:
+        """It got further, or is sent something anew: time enough until it is asked."""
+        self.moved_at, self.asked = now, 0
+
     def acknowledge(self, index: Index, now: int) -> None:
         """The follower holds the leader's log durably up to `index`."""
         if index > self.match_index:
             self.match_index = index
-            self.moved_at = now
+            self.moves(now)
             self.next_index = max(self.next_index, Index(index + 1))
             self.window += 1
         if isinstance(self.mode, Streaming):
@@ -194,6 +203,7 @@ class Progress:
         """
         if isinstance(self.mode, Probing):
             probe, self.mode = self.mode.sent, Streaming()
+            self.asked = 0
             self.next_index = Index(self.match_index + 1)
             if probe is not None and probe[0] > self.match_index:
                 self.mode.sent(*probe)
@@ -209,7 +219,7 @@ class Progress:
         assert next_index > self.match_index
         self.next_index = next_index
         self.mode = Probing()
-        self.moved_at = now
+        self.moves(now)
 
     def send_snapshot(self, it: CatchingUp, now: int) -> None:
         """Its next entry is compacted: begin to send it a snapshot."""
@@ -234,8 +244,29 @@ class Progress:
             case _:
                 return self.match_index
 
+    def question_due(self, retry_ticks: int) -> int | None:
+        """The tick at which what is on its way is doubtful; None: nothing is, or it gets a snapshot."""
+        match self.mode:
+            case Probing(sent=tuple()):
+                owes = True
+            case Streaming(in_flight=in_flight):
+                owes = bool(in_flight)
+            case _:
+                owes = False
+        return self.moved_at + self._pause(retry_ticks) if owes else None
+
+    def doubt(self, now: int) -> None:
+        """Nothing moved for long: it is asked."""
+        self.doubted, self.moved_at = True, now
+        self.asked += 1
+
+    def _pause(self, retry_ticks: int) -> int:
+        return retry_ticks << min(self.asked, _ASK_DOUBLINGS_MAX)
+
     def revive(self, index: Index, now: int, retry_ticks: int) -> None:
         """The follower answers, so what stood still for `retry_ticks` was lost, or is not durable there yet.
+
+        Where it was asked in vain before, twice as long each time, up to a bound.
 
         `index` is what it can prove equal now. Below `match_index` it has restarted, and forgotten what was
         proven: it commits nothing before it hears of it again.
@@ -245,8 +276,8 @@ class Progress:
             case Streaming(in_flight=in_flight) if not in_flight and index >= self.match_index:
                 pass  # it has everything
             case Probing() | Streaming():
-                if still >= retry_ticks:
-                    self.doubted, self.moved_at = True, now
+                if still >= self._pause(retry_ticks):
+                    self.doubt(now)
             case Snapshotting() as mode:
                 if mode.asked and still >= mode.patience(retry_ticks):
                     mode.asked, self.moved_at = False, now

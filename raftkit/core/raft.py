@@ -122,6 +122,7 @@ RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
         reads.confirm,
         # After reads were confirmed: the next round takes those that wait.
         contact.beat,
+        replication.ask_between_heartbeats,
         # What is sent carries everything concluded above.
         replication.feed_followers,
         snapshots.read_next_chunks,
@@ -276,7 +277,8 @@ class Raft:
             case Leader() as leader:
                 if not leader.progress:
                     return None
-                due = min(leader.heartbeat_due, snapshots.next_chunk_due(state, leader))
+                question_due = replication.next_question_due(state, leader)
+                due = min(question_due, snapshots.next_chunk_due(state, leader))
                 return max(0, due - state.now)
             case Follower(reads=asked) if asked:
                 again = min(asked.values()) + state.config.ticks(state.config.retry_ms)

@@ -26,7 +26,9 @@ from raftkit.model import Identity, Index, Kind, NodeId, Run
 
 __all__ = [
     "advance_commit",
+    "ask_between_heartbeats",
     "feed_followers",
+    "next_question_due",
     "on_append_accepted",
     "on_append_entries",
     "on_append_rejected",
@@ -207,6 +209,35 @@ def advance_commit(state: State, leader: Leader) -> bool:
     return True
 
 
+def ask_between_heartbeats(state: State, leader: Leader) -> bool:
+    """Doubt what is not acknowledged in time, where no heartbeat would be answered so soon."""
+    if not _asks_by_itself(state):
+        return False
+    retry = state.config.ticks(state.config.retry_ms)
+    late = [
+        progress
+        for progress in leader.progress.values()
+        if (due := progress.question_due(retry)) is not None and due <= state.now
+    ]
+    for progress in late:
+        progress.doubt(state.now)
+    return bool(late)
+
+
+def next_question_due(state: State, leader: Leader) -> int:
+    """The tick at which somebody is asked next, or else that of the next heartbeat."""
+    due = [leader.heartbeat_due]
+    if _asks_by_itself(state):
+        retry = state.config.ticks(state.config.retry_ms)
+        due += [at for it in leader.progress.values() if (at := it.question_due(retry)) is not None]
+    return min(due)
+
+
+def _asks_by_itself(state: State) -> bool:
+    """Whether heartbeats are too far apart for their answers to say in time what to ask for."""
+    return state.config.retry_ms < state.config.heartbeat_ms
+
+
 def feed_followers(state: State, leader: Leader) -> bool:
     """Send each follower what it lacks, as far as its window allows; what is the same, once for all."""
     batches: dict[Index, tuple[AppendEntries, list[NodeId]]] = {}
@@ -314,10 +345,10 @@ def _record_sent(state: State, progress: Progress, message: AppendEntries) -> No
     last, size = message.last_index, sum(run.size for run in message.runs)
     if isinstance(mode, Probing):
         mode.sent = last, size
-        progress.moved_at = state.now
+        progress.moves(state.now)
         return
     assert isinstance(mode, Streaming), "a follower that gets a snapshot is sent no entries"
     if not mode.in_flight:
-        progress.moved_at = state.now
+        progress.moves(state.now)
     mode.sent(last, size)
     progress.next_index = Index(last + 1)

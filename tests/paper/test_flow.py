@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 
 import pytest
 
@@ -15,6 +16,7 @@ from raftkit.messages import (
     Effects,
     HeartbeatReply,
     Message,
+    PeerUnreachable,
     Propose,
     Proposed,
     Receive,
@@ -44,6 +46,9 @@ from tests.paper.server import (
     server,
     who,
 )
+
+PATIENT = group("abc", settings=Settings(election_timeout_ms=(30_000, 40_000)))
+"With election timeouts that bear rare heartbeats."
 
 
 def fed(a: Server, name: str = "b") -> tuple[str, int, int]:
@@ -340,14 +345,105 @@ def test_follower_whose_write_is_slow_is_asked_and_sent_nothing_again() -> None:
     a = leader("1 1", append_bytes_max=10)
     for _ in range(10):
         a.propose(bytes(10))
-    sent: list[AppendEntries] = []
 
-    for _ in range(5):
-        a.tick(RETRY)
-        sent += entries(a.receive("b", beat(a, index=3)))
+    sent = [question for _, question in questions(a, 20 * RETRY)]
+
+    assert [(it.prev_index, it.runs) for it in sent] == [(13, ())] * 4
+
+
+def questions(a: Server, ticks: int) -> list[tuple[int, AppendEntries]]:
+    """What the leader asks b in so many ticks, and when; b and c answer heartbeats, and no more."""
+    asked = []
+    for now in range(1, ticks + 1):
+        told = a.tick()
+        told_b = a.receive("b", beat(a, index=3))
         a.receive("c", beat(a, index=3))
+        asked += [(now, it) for effects in (told, told_b) for it in entries(effects)]
+    return asked
 
-    assert [(it.prev_index, it.runs) for it in sent] == [(13, ())] * 5
+
+def pauses(asked: Iterable[tuple[int, AppendEntries]]) -> list[int]:
+    """Ticks before each question."""
+    return [later - now for now, later in pairwise([0, *(now for now, _ in asked)])]
+
+
+@pytest.mark.accept("U-38")
+@pytest.mark.parametrize("retry_ms", [100, 30])
+def test_follower_that_is_asked_in_vain_is_asked_ever_less_often(retry_ms: int) -> None:
+    """§3.5: the leader retries for ever, but a slow follower is not made slower by questions."""
+    a = leader("1 1", retry_ms=retry_ms)
+    a.propose(b"x")
+
+    asked = questions(a, 5 * retry_ms)
+
+    retry = retry_ms // 10
+    assert pauses(asked)[:6] == [retry * it for it in (1, 2, 4, 8, 8, 8)]
+
+
+@pytest.mark.accept("U-38")
+@pytest.mark.parametrize("news", ["acknowledgement", "refusal", "another link"])
+def test_follower_that_gets_further_is_asked_as_soon_as_at_first(news: str) -> None:
+    """§3.5: what is lost next has waited for nothing yet."""
+    a = leader("1 1")
+    a.propose(b"x")
+    a.propose(b"y")
+    questions(a, 8 * RETRY)
+
+    match news:
+        case "acknowledgement":
+            a.receive("b", AppendAccepted(term=Term(2), index=Index(4)))
+        case "refusal":
+            refusal = AppendRejected(
+                term=Term(2), prev_index=Index(5), hint_index=Index(3), hint_term=Term(2)
+            )
+            a.receive("b", refusal)
+        case _:
+            a.step(PeerUnreachable(peer="b"))
+
+    assert pauses(questions(a, 4 * RETRY)) == [RETRY, 2 * RETRY]
+
+
+def test_probed_follower_is_asked_soon_when_it_has_another_link() -> None:
+    """§3.5: what was asked in vain was asked of the old one."""
+    a = leader("1 1", matched=False)
+    before = pauses(questions(a, 8 * RETRY))
+
+    a.step(PeerUnreachable(peer="b"))
+
+    assert fed(a)[0] == "probing"
+    assert max(before) == 4 * RETRY
+    assert pauses(questions(a, 4 * RETRY))[0] <= RETRY
+
+
+@pytest.mark.accept("U-38")
+def test_where_heartbeats_are_rare_a_silent_follower_is_asked_by_time_alone() -> None:
+    """§3.5: its answers would say so late that an entry is missing."""
+    a = leader("1 1", heartbeat_ms=10_000, retry_ms=100, configuration=PATIENT)
+    a.propose(b"x")
+
+    waits, asked = [], []
+    for _ in range(4):
+        wait = a.raft.ticks_until_next_deadline
+        assert wait is not None
+        early = entries(a.tick(wait - 1))
+        waits.append(wait)
+        asked += [*early, *entries(a.tick())]
+
+    assert waits == [RETRY, 2 * RETRY, 4 * RETRY, 8 * RETRY]
+    assert [(it.prev_index, it.runs) for it in asked] == [(4, ())] * 4
+
+
+@pytest.mark.accept("U-38")
+def test_where_heartbeats_are_rare_nobody_is_asked_who_owes_nothing() -> None:
+    a = leader("1 1", heartbeat_ms=10_000, retry_ms=100, configuration=PATIENT)
+    idle = a.raft.ticks_until_next_deadline
+    a.propose(b"x")
+
+    a.receive("b", AppendAccepted(term=Term(2), index=Index(4)))
+    a.receive("c", AppendAccepted(term=Term(2), index=Index(4)))
+
+    assert idle == a.raft.ticks_until_next_deadline == 1000
+    assert entries(a.tick(500)) == []
 
 
 @pytest.mark.slow
