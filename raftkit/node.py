@@ -438,6 +438,7 @@ async def open_node(
     election_timeout: tuple[float, float] = (0.25, 0.5),
     heartbeat_interval: float = 0.05,
     vote_timeout: tuple[float, float] | None = None,
+    retry_interval: float = 0.1,
     leases: bool = False,
     entry_bytes_max: int = 512 * 1024,
     sessions_max: int = 4096,
@@ -479,7 +480,9 @@ async def open_node(
     the leaders' clocks since the last, whichever is first, where 0 is no limit. This node's own:
     `heartbeat_interval` in seconds, at most half of the lower election timeout; `vote_timeout`, between which
     two numbers of seconds it draws how long a round of votes may last before it is repeated, enough for a
-    round trip and two writes, where None is as `election_timeout`; `upgrade_hold`, for so many
+    round trip and two writes, where None is as `election_timeout`; `retry_interval`, after so many seconds a
+    follower that has not acknowledged what it was sent is asked for it, in vain after twice as many, at last
+    after eight times as many; `upgrade_hold`, for so many
     seconds the code of all voters must have a newer version of the machine before this node, if it leads,
     brings it in force, where `math.inf` is never, see `Node.upgrade`; `snapshot_bytes_per_second`, which it
     sends of snapshots to all members together when it leads, where 0 is as fast as they are taken;
@@ -508,6 +511,7 @@ async def open_node(
         election_timeout=election_timeout,
         heartbeat_interval=heartbeat_interval,
         vote_timeout=vote_timeout,
+        retry_interval=retry_interval,
         leases=leases,
         entry_bytes_max=entry_bytes_max,
         sessions_max=sessions_max,

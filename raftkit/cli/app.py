@@ -209,6 +209,7 @@ def init(
     election_timeout: tuple[float, float] | None = None,
     heartbeat_interval: float | None = None,
     vote_timeout: tuple[float, float] | None = None,
+    retry_interval: float | None = None,
     leases: Annotated[bool | None, Parameter(negative=())] = None,
     entry_bytes_max: int | None = None,
     sessions_max: int | None = None,
@@ -250,12 +251,14 @@ def init(
         a key.
     election_timeout
         Two numbers of seconds, between which each election timeout is drawn. The group's, like all that
-        follow but the heartbeat interval, the vote timeout and the last.
+        follow but the next three and the last.
     heartbeat_interval
         Seconds, at most half of the lower election timeout.
     vote_timeout
         Two numbers of seconds, between which each round of votes may take before it is repeated. Default: as
         election timeouts.
+    retry_interval
+        Seconds after which a follower is asked for what it has not acknowledged; later ever less often.
     leases
         Let leaders answer reads by lease, which trusts clocks: see docs/reads.md.
     entry_bytes_max
@@ -298,6 +301,7 @@ def init(
             "election_timeout": election_timeout,
             "heartbeat_interval": heartbeat_interval,
             "vote_timeout": vote_timeout,
+            "retry_interval": retry_interval,
             "leases": leases,
             "entry_bytes_max": entry_bytes_max,
             "sessions_max": sessions_max,

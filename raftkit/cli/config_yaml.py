@@ -229,6 +229,7 @@ _MULTICAST: Final = {
 "Path → the name that `MulticastTransport` has for it."
 _NODE: Final = {
     "cluster.heartbeat-interval": "heartbeat_interval",
+    "cluster.replication-retry-interval": "retry_interval",
     "udp.max-log-size": "entry_bytes_max",
 }
 "Path → the name that `open_node` has for it."
@@ -236,6 +237,5 @@ _ROUNDS: Final = ("cluster.pre-voting-timeout", "cluster.leader-voting-timeout")
 "How long a round of votes may last, before the election and in it: here the same for both."
 _WITHOUT_EFFECT: Final = {
     "api-port": "raftkit serves no HTTP and opens no port for it; `raftkit status` asks a node",
-    "cluster.replication-retry-interval": "what is not acknowledged is sent again after 0.1 s",
 }
 "And why."

@@ -42,6 +42,8 @@ class Plan:
     "See `Config`."
     vote_timeout_ms: tuple[int, int] | None = None
     "See `Config`."
+    retry_ms: int = 100
+    "See `Config`."
     tick_ms: int
     "See `Config`."
     paranoid: bool
@@ -75,6 +77,7 @@ def make_plan(
     election_timeout: object,
     heartbeat_interval: object,
     vote_timeout: object = None,
+    retry_interval: object = 0.1,
     leases: object,
     entry_bytes_max: object,
     sessions_max: object,
@@ -109,6 +112,7 @@ def make_plan(
         ),
         heartbeat_ms=_ms("heartbeat_interval", heartbeat_interval),
         vote_timeout_ms=None if vote_timeout is None else _vote_timeout_ms(vote_timeout),
+        retry_ms=_ms("retry_interval", retry_interval),
         tick_ms=TICK_MS,
         priority=_priority(priority),
         appointed_leader=_appointed(appointed_leader, members),

@@ -314,6 +314,7 @@ class Server:
             tick_ms=plan.tick_ms,
             heartbeat_ms=plan.heartbeat_ms,
             vote_timeout_ms=plan.vote_timeout_ms,
+            retry_ms=plan.retry_ms,
             priority=plan.priority,
             appointed_leader=plan.appointed_leader,
             paranoid=plan.paranoid,

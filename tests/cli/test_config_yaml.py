@@ -79,6 +79,7 @@ def test_the_sample_means_a_multicast_and_timings(tmp_path: Path) -> None:
         "election_timeout": (30.0, 40.0),
         "vote_timeout": (5.0, 10.0),
         "heartbeat_interval": 10.0,
+        "retry_interval": 1.0,
         "entry_bytes_max": 64000,
     }
     transport = MulticastTransport(cluster="c", **config.multicast)  # type: ignore[arg-type]
@@ -94,9 +95,7 @@ def test_the_sample_means_a_multicast_and_timings(tmp_path: Path) -> None:
         recv_buffer_capacity=256,
         hello_retry_interval=1.0,
     )
-    assert [it.partition(":")[0] for it in config.notes] == [
-        *("api-port", "cluster.replication-retry-interval")
-    ]
+    assert [it.partition(":")[0] for it in config.notes] == ["api-port"]
 
 
 @pytest.mark.parametrize("parameter", sorted(_PARAMETERS))

@@ -46,6 +46,7 @@ def test_every_setting_is_kept(tmp_path: Path) -> None:
         "election_timeout": (0.5, 1.5),
         "heartbeat_interval": 0.125,
         "vote_timeout": (0.25, 0.75),
+        "retry_interval": 0.25,
         "entry_bytes_max": 9_000,
         "sessions_max": 7,
         "session_idle": 60.5,

@@ -36,6 +36,7 @@ GOOD: dict[str, Any] = {"id": "a", "members": {"a": "memory:a", "b": "memory:b"}
         ({"election_timeout": (0.25, float("nan"))}, "finite"),
         ({"vote_timeout": 0.5}, "vote_timeout must be two"),
         ({"vote_timeout": (0.5, 0.5)}, "vote_timeout must be .low, high. with 0 < low < high"),
+        ({"retry_interval": 0}, "retry_interval must be at least 0.001"),
         ({"heartbeat_interval": 0.2}, "at most half"),
         ({"heartbeat_interval": "fast"}, "number of seconds"),
         ({"heartbeat_interval": 0}, "at least 0.001"),

@@ -107,6 +107,8 @@ class Swarm:
     "Whether a message to several travels as one."
     vote_timeout_ms: tuple[int, int] | None = None
     "See `Config`."
+    retry_ms: int = 100
+    "See `Config`."
 
     @classmethod
     def draw(cls, rng: random.Random) -> Swarm:
@@ -161,9 +163,13 @@ class Swarm:
         }
         return attrs.evolve(self, multicast=True, faults=self.faults | harm)
 
-    def with_rounds(self, rng: random.Random) -> Swarm:
-        """The same servers, whose rounds of votes have a timeout of their own: short, or long."""
-        return attrs.evolve(self, vote_timeout_ms=rng.choice(((100, 200), (150, 250), (400, 900))))
+    def with_timing(self, rng: random.Random) -> Swarm:
+        """The same servers, whose rounds of votes have times of their own, and that retry sooner or later."""
+        return attrs.evolve(
+            self,
+            vote_timeout_ms=rng.choice(((100, 200), (150, 250), (400, 900))),
+            retry_ms=rng.choice((30, 100, 300)),
+        )
 
     def calm(self) -> Swarm:
         """The same servers without any fault of network, disk or machine: what liveness is judged in."""
@@ -190,6 +196,7 @@ class Swarm:
             identity=identity,
             heartbeat_ms=self.heartbeat_ms,
             vote_timeout_ms=self.vote_timeout_ms,
+            retry_ms=self.retry_ms,
             append_bytes_max=self.append_bytes_max,
             inflight_messages_max=self.inflight_messages_max,
             uncommitted_bytes_max=self.uncommitted_bytes_max,

@@ -40,8 +40,8 @@ __all__ = ["InvariantViolated", "Report", "World", "founding_of"]
 NAMES = "abcdefg"
 MULTICASTING = 3
 "In each world of so many, the last, servers multicast."
-ROUNDS = 4
-"In each world of so many, the last, rounds of votes have a timeout of their own."
+TIMED = 4
+"In each world of so many, the last, rounds of votes and retries have times of their own."
 ELECTION_TICKS_MAX = Settings().election_timeout_ms[1] // TICK_MS
 "Longest election timeout."
 LEADER_TICKS_MAX = 20 * ELECTION_TICKS_MAX
@@ -115,8 +115,8 @@ class World:
         swarm = Swarm.draw(rng)
         if seed % MULTICASTING == MULTICASTING - 1:
             swarm = swarm.multicasting(rng)
-        if seed % ROUNDS == ROUNDS - 1:
-            swarm = swarm.with_rounds(rng)
+        if seed % TIMED == TIMED - 1:
+            swarm = swarm.with_timing(rng)
         configuration, founding = founding_of(nodes, leases=swarm.leases)
         self.seed = seed
         self.deliveries = 0
