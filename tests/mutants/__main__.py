@@ -27,6 +27,7 @@ from tests.mutants.lease_mutants import LEASE_MUTANTS
 from tests.mutants.literature_mutants import LITERATURE_MUTANTS
 from tests.mutants.machine_mutants import MACHINE_MUTANTS
 from tests.mutants.membership_mutants import MEMBERSHIP_MUTANTS
+from tests.mutants.multicast_flow_mutants import MULTICAST_FLOW_MUTANTS
 from tests.mutants.multicast_mutants import MULTICAST_MUTANTS
 from tests.mutants.mutants import MUTANTS, Mutant
 from tests.mutants.referral_mutants import REFERRAL_MUTANTS
@@ -49,6 +50,7 @@ ALL = (
     *DATAGRAM_MUTANTS,
     *REFERRAL_MUTANTS,
     *MULTICAST_MUTANTS,
+    *MULTICAST_FLOW_MUTANTS,
 )
 ROOT = Path(__file__).parents[2]
 PAPER = ("tests/paper", "tests/core")

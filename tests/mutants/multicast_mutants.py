@@ -1,17 +1,17 @@
 """Mistakes in the links of the multicast transport: how they begin, live, are mended and fall back.
 
-See `mutants.py`. `tests` says which test is to notice: engines on a simulated network of datagrams. Who wakes
-for nothing is noticed by worlds of whole nodes, whose time stands still meanwhile.
+See `mutants.py`. `tests` says which test is to notice: engines on a simulated network of datagrams. How fast
+an endpoint may send is in `multicast_flow_mutants.py`.
 """
 
 from __future__ import annotations
 
 from tests.mutants.mutants import Mutant
 
-__all__ = ["MULTICAST_MUTANTS"]
+__all__ = ["MULTICAST_MUTANTS", "in_multicast"]
 
 
-def _mistake(name: str, rule: str, part: str, old: str, new: str, *tests: str) -> Mutant:
+def in_multicast(name: str, rule: str, part: str, old: str, new: str, *tests: str) -> Mutant:
     """In `multicast/<part>.py`, noticed by tests of `test_multicast_….py`."""
     paths = tuple(f"tests/transports/test_multicast_{it}" for it in tests)
     file = f"multicast/{part}.py"
@@ -20,7 +20,7 @@ def _mistake(name: str, rule: str, part: str, old: str, new: str, *tests: str) -
 
 
 MULTICAST_MUTANTS = (
-    _mistake(
+    in_multicast(
         "nonce-is-not-compared",
         "only the echo of our nonce links",
         "handshake",
@@ -28,7 +28,7 @@ MULTICAST_MUTANTS = (
         "next(iter(self.attempts.values()), None)",
         "strangers.py::test_answers_to_nothing_link_nothing",
     ),
-    _mistake(
+    in_multicast(
         "nonces-never-get-old",
         "only the last two OPENs may be answered",
         "handshake",
@@ -36,7 +36,7 @@ MULTICAST_MUTANTS = (
         "(*attempt.nonces, nonce)",
         "handshake.py::test_only_the_last_questions_may_be_answered",
     ),
-    _mistake(
+    in_multicast(
         "anybody-may-answer",
         "who was asked is to answer",
         "handshake",
@@ -44,7 +44,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "strangers.py::test_answer_of_another_than_who_was_asked_is_no_answer",
     ),
-    _mistake(
+    in_multicast(
         "confirmation-needs-no-echo",
         "an offer is confirmed by its nonce",
         "handshake",
@@ -52,7 +52,7 @@ MULTICAST_MUTANTS = (
         ":",
         "strangers.py::test_answers_to_nothing_link_nothing",
     ),
-    _mistake(
+    in_multicast(
         "offers-last-for-ever",
         "an offer is fresh for a second",
         "handshake",
@@ -60,7 +60,7 @@ MULTICAST_MUTANTS = (
         "return (ends.mine",
         "strangers.py::test_offer_that_is_old_can_not_be_confirmed",
     ),
-    _mistake(
+    in_multicast(
         "offers-without-bound",
         "a bounded number of offers",
         "handshake",
@@ -68,7 +68,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "strangers.py::test_thousands_of_strangers_leave_nothing_behind",
     ),
-    _mistake(
+    in_multicast(
         "each-step-numbers-its-own-link",
         "both that ask at once begin one link",
         "handshake",
@@ -76,7 +76,7 @@ MULTICAST_MUTANTS = (
         "mine = self.open_streams()",
         "handshake.py::test_two_that_ask_at_once_have_one_link",
     ),
-    _mistake(
+    in_multicast(
         "next-link-has-the-old-number",
         "each link has a number of its own",
         "handshake",
@@ -84,7 +84,7 @@ MULTICAST_MUTANTS = (
         'self.next_at, self.nonces = float("inf"), ()',
         "handshake.py::test_what_was_held_up_on_the_last_link_is_not_heard_on_the_next",
     ),
-    _mistake(
+    in_multicast(
         "lost-confirmation-is-final",
         "an ACCEPT is repeated for who uses an offered link",
         "handshake",
@@ -92,7 +92,7 @@ MULTICAST_MUTANTS = (
         "if False:\n            self._accept",
         "handshake.py::test_lost_confirmation_is_made_up_for_by_the_first_status",
     ),
-    _mistake(
+    in_multicast(
         "half-a-link-is-let-be",
         "who uses a link that does not stand is told",
         "handshake",
@@ -100,7 +100,7 @@ MULTICAST_MUTANTS = (
         "        else:\n            pass",
         "handshake.py::test_link_that_stands_at_one_end_only_begins_anew_at_once",
     ),
-    _mistake(
+    in_multicast(
         "failures-do-not-slow",
         "links that do not last are tried ever less often",
         "handshake",
@@ -108,7 +108,7 @@ MULTICAST_MUTANTS = (
         "self.next_at = self.rests_until = now",
         "handshake.py::test_dropped_again_and_again_is_tried_ever_less_often",
     ),
-    _mistake(
+    in_multicast(
         "hello-changes-nothing",
         "a wanted peer that says hello is asked soon",
         "handshake",
@@ -116,7 +116,7 @@ MULTICAST_MUTANTS = (
         "pass",
         "handshake.py::test_peer_that_comes_back_is_linked_as_soon_as_it_says_hello",
     ),
-    _mistake(
+    in_multicast(
         "absence-told-again-and-again",
         "each change is told once",
         "handshake",
@@ -124,7 +124,7 @@ MULTICAST_MUTANTS = (
         "                and now",
         "handshake.py::test_silent_address_is_told_too",
     ),
-    _mistake(
+    in_multicast(
         "open-not-reported",
         "nobody answers is told",
         "handshake",
@@ -132,7 +132,7 @@ MULTICAST_MUTANTS = (
         "tried = False",
         "handshake.py::test_nobody_at_the_address_is_told_once",
     ),
-    _mistake(
+    in_multicast(
         "old-life-keeps-the-link",
         "the newest life has the link",
         "engine",
@@ -140,7 +140,7 @@ MULTICAST_MUTANTS = (
         "older = None",
         "handshake.py::test_new_life_takes_the_place_of_the_old_one",
     ),
-    _mistake(
+    in_multicast(
         "wrong-name-is-answered",
         "an OPEN is for one node",
         "engine",
@@ -148,7 +148,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "handshake.py::test_link_is_only_to_whom_it_should_be",
     ),
-    _mistake(
+    in_multicast(
         "own-name-is-linked",
         "nobody else has our name",
         "engine",
@@ -156,7 +156,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "strangers.py::test_who_says_that_it_is_us_is_not_heard",
     ),
-    _mistake(
+    in_multicast(
         "open-again-begins-another",
         "an OPEN of the link that stands is answered by it",
         "engine",
@@ -164,7 +164,7 @@ MULTICAST_MUTANTS = (
         "elif False:",
         "handshake.py::test_open_that_arrives_late_is_answered_by_the_link_that_stands",
     ),
-    _mistake(
+    in_multicast(
         "guests-without-bound",
         "a bounded number of guests",
         "engine",
@@ -172,7 +172,7 @@ MULTICAST_MUTANTS = (
         "return True",
         "strangers.py::test_no_more_guests_than_there_is_room_for",
     ),
-    _mistake(
+    in_multicast(
         "guests-bounded-too-early",
         "bound holds when links begin, too",
         "engine",
@@ -180,7 +180,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "strangers.py::test_no_more_guests_than_there_is_room_for",
     ),
-    _mistake(
+    in_multicast(
         "unwanted-link-stays",
         "no link that this side began to others",
         "engine",
@@ -188,7 +188,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "handshake.py::test_link_that_is_not_wanted_any_more_is_closed",
     ),
-    _mistake(
+    in_multicast(
         "guest-link-closed-too",
         "links that peers began stay",
         "engine",
@@ -196,7 +196,7 @@ MULTICAST_MUTANTS = (
         "if link is not None:",
         "handshake.py::test_link_that_the_peer_began_stays_when_it_is_not_wanted_here",
     ),
-    _mistake(
+    in_multicast(
         "one-goodbye",
         "the last word is said three times",
         "engine",
@@ -204,7 +204,7 @@ MULTICAST_MUTANTS = (
         "for _ in range(0):",
         "life.py::test_goodbye_gets_through_though_most_is_lost",
     ),
-    _mistake(
+    in_multicast(
         "sleeper-believes-its-inbox",
         "what waited for a sleeper is of links that are over",
         "engine",
@@ -212,7 +212,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "life.py::test_sleeper_has_no_links_when_it_wakes",
     ),
-    _mistake(
+    in_multicast(
         "bye-of-any-link",
         "only what names this link is heard",
         "link",
@@ -220,7 +220,7 @@ MULTICAST_MUTANTS = (
         "return True",
         "strangers.py::test_words_about_nothing_change_nothing",
     ),
-    _mistake(
+    in_multicast(
         "bye-for-any-start",
         "only what names our start is heard",
         "link",
@@ -228,7 +228,7 @@ MULTICAST_MUTANTS = (
         "return (ends.mine, ends.yours) == (theirs, mine)",
         "strangers.py::test_words_about_nothing_change_nothing",
     ),
-    _mistake(
+    in_multicast(
         "replays-count",
         "control is heard once",
         "link",
@@ -236,7 +236,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "life.py::test_recorded_words_of_the_same_link_are_heard_once",
     ),
-    _mistake(
+    in_multicast(
         "one-multicast-for-one",
         "multicast is for two or more",
         "engine",
@@ -244,7 +244,7 @@ MULTICAST_MUTANTS = (
         "if len(together) < 1:",
         "repair.py::test_one_target_is_served_by_unicast",
     ),
-    _mistake(
+    in_multicast(
         "always-unicast",
         "once for all that hear it",
         "engine",
@@ -252,7 +252,7 @@ MULTICAST_MUTANTS = (
         "together = []",
         "repair.py::test_one_datagram_serves_all_that_hear_it",
     ),
-    _mistake(
+    in_multicast(
         "twice-each-way",
         "who got a multicast gets no unicast",
         "engine",
@@ -260,7 +260,7 @@ MULTICAST_MUTANTS = (
         "if True:",
         "repair.py::test_one_datagram_serves_all_that_hear_it",
     ),
-    _mistake(
+    in_multicast(
         "settings-differ-silently",
         "other settings are told",
         "engine",
@@ -268,7 +268,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "strangers.py::test_settings_that_differ_are_told_once_a_minute",
     ),
-    _mistake(
+    in_multicast(
         "settings-told-each-time",
         "once a minute",
         "engine",
@@ -276,7 +276,7 @@ MULTICAST_MUTANTS = (
         "if True:",
         "strangers.py::test_settings_that_differ_are_told_once_a_minute",
     ),
-    _mistake(
+    in_multicast(
         "new-life-does-not-cast-doubt",
         "another life that says hello is a reason to ask the old one",
         "engine",
@@ -284,7 +284,7 @@ MULTICAST_MUTANTS = (
         "pass",
         "life.py::test_hello_of_another_life_casts_doubt_on_the_one_that_is_linked",
     ),
-    _mistake(
+    in_multicast(
         "bit-not-given-back",
         "bits are used again",
         "engine",
@@ -292,7 +292,7 @@ MULTICAST_MUTANTS = (
         "pass",
         "reach.py::test_bits_of_lost_links_are_used_again",
     ),
-    _mistake(
+    in_multicast(
         "bit-reused-at-once",
         "a bit rests until its last peer has gone",
         "reach",
@@ -300,7 +300,7 @@ MULTICAST_MUTANTS = (
         "self._free_at[bit] = now",
         "reach.py::test_bit_means_nobody_else_until_its_last_peer_has_surely_gone",
     ),
-    _mistake(
+    in_multicast(
         "refusal-is-believed",
         "a refusal is only a reason to ask",
         "pulse",
@@ -308,7 +308,7 @@ MULTICAST_MUTANTS = (
         "self._suspected_at:\n            return",
         "life.py::test_refusal_that_is_not_true_costs_nothing",
     ),
-    _mistake(
+    in_multicast(
         "refusal-is-ignored",
         "a peer that is refused and silent is gone",
         "engine",
@@ -316,7 +316,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "life.py::test_killed_peer_is_missed_at_once",
     ),
-    _mistake(
+    in_multicast(
         "answer-does-not-clear",
         "who answers is not suspected any more",
         "pulse",
@@ -324,7 +324,7 @@ MULTICAST_MUTANTS = (
         "self.heard_at = now",
         "life.py::test_refusal_that_is_not_true_costs_nothing",
     ),
-    _mistake(
+    in_multicast(
         "silence-is-no-end",
         "silent links are closed",
         "pulse",
@@ -332,7 +332,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "life.py::test_silent_peer_is_missed_after_a_second",
     ),
-    _mistake(
+    in_multicast(
         "proof-is-not-needed",
         "late words prove nothing",
         "pulse",
@@ -340,7 +340,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "life.py::test_words_that_come_ever_later_prove_nothing",
     ),
-    _mistake(
+    in_multicast(
         "echo-proves-now",
         "a stamp proves when its carrier was sent, not when it came",
         "pulse",
@@ -348,7 +348,7 @@ MULTICAST_MUTANTS = (
         "sent_at = now",
         "life.py::test_words_that_come_ever_later_prove_nothing",
     ),
-    _mistake(
+    in_multicast(
         "hold-is-not-counted",
         "how long a stamp was held counts",
         "pulse",
@@ -356,7 +356,7 @@ MULTICAST_MUTANTS = (
         "sent_at = echo_us / 1e6",
         "life.py::test_rtt_is_known",
     ),
-    _mistake(
+    in_multicast(
         "killed-leader-is-waited-for",
         "a peer is asked when no message follows",
         "pulse",
@@ -364,7 +364,7 @@ MULTICAST_MUTANTS = (
         "pass",
         "life.py::test_killed_leader_is_missed_soon_after_its_last_message",
     ),
-    _mistake(
+    in_multicast(
         "repeats-are-life",
         "only what is new is a sign of life",
         "link",
@@ -372,7 +372,7 @@ MULTICAST_MUTANTS = (
         "if True:",
         "life.py::test_recorded_words_of_the_same_link_are_heard_once",
     ),
-    _mistake(
+    in_multicast(
         "deaf-peer-is-multicast-to",
         "who does not hear us gets unicast",
         "reach",
@@ -380,7 +380,7 @@ MULTICAST_MUTANTS = (
         "hears = True",
         "reach.py::test_silent_group_falls_back_after_some_hellos",
     ),
-    _mistake(
+    in_multicast(
         "fallback-waits-for-hellos",
         "missed multicasts are enough",
         "reach",
@@ -388,7 +388,7 @@ MULTICAST_MUTANTS = (
         "return True",
         "reach.py::test_fallback_takes_less_than_a_second_while_something_is_said",
     ),
-    _mistake(
+    in_multicast(
         "on-its-way-is-missed",
         "what may be on its way is not missed",
         "reach",
@@ -396,7 +396,7 @@ MULTICAST_MUTANTS = (
         "now)",
         "reach.py::test_a_burst_of_multicasts_on_its_way_is_no_silence",
     ),
-    _mistake(
+    in_multicast(
         "returns-at-once",
         "not at the first hello that gets through",
         "reach",
@@ -404,7 +404,7 @@ MULTICAST_MUTANTS = (
         "if False and now < self.fell_at",
         "reach.py::test_peer_that_hears_again_is_served_by_multicast_again",
     ),
-    _mistake(
+    in_multicast(
         "multicast-before-the-answer",
         "a peer is served once it answered",
         "reach",
@@ -412,7 +412,7 @@ MULTICAST_MUTANTS = (
         "status.accepted <= self.invitation:",
         "reach.py::test_peer_is_served_by_multicast_only_once_it_has_answered",
     ),
-    _mistake(
+    in_multicast(
         "never-invited",
         "a peer that hears us is invited",
         "reach",
@@ -420,7 +420,7 @@ MULTICAST_MUTANTS = (
         "elif False:",
         "reach.py::test_all_hear_multicasts_as_soon_as_they_are_linked",
     ),
-    _mistake(
+    in_multicast(
         "call-back-loses",
         "what was multicast before is mended",
         "link",
@@ -428,7 +428,7 @@ MULTICAST_MUTANTS = (
         "for number, end in ():  # what",
         "reach.py::test_peer_that_hears_no_multicast_gets_everything_by_unicast",
     ),
-    _mistake(
+    in_multicast(
         "uninvited-listen-on",
         "who is not invited does not chase multicasts",
         "link",
@@ -436,7 +436,7 @@ MULTICAST_MUTANTS = (
         "return True",
         "reach.py::test_peer_that_fell_back_does_not_ask_for_what_is_not_for_it",
     ),
-    _mistake(
+    in_multicast(
         "heads-are-not-told",
         "a lost end is found",
         "ways",
@@ -444,7 +444,7 @@ MULTICAST_MUTANTS = (
         "if False and stream.tell_head(now) and",
         "repair.py::test_lost_end_of_a_burst_is_found_within_10_ms",
     ),
-    _mistake(
+    in_multicast(
         "unsent-is-announced",
         "what waits here is not announced",
         "ways",
@@ -452,7 +452,7 @@ MULTICAST_MUTANTS = (
         "and True:",
         "repair.py::test_what_still_waits_here_is_neither_announced_nor_repaired",
     ),
-    _mistake(
+    in_multicast(
         "unsent-is-repaired",
         "what waits here is not repaired",
         "ways",
@@ -460,7 +460,7 @@ MULTICAST_MUTANTS = (
         "missing = list(missing)",
         "repair.py::test_what_still_waits_here_is_not_sent_again",
     ),
-    _mistake(
+    in_multicast(
         "status-tells-unsent",
         "positions are of what was sent",
         "ways",
@@ -468,7 +468,7 @@ MULTICAST_MUTANTS = (
         "return stream.head",
         "repair.py::test_what_still_waits_here_is_neither_announced_nor_repaired",
     ),
-    _mistake(
+    in_multicast(
         "one-stream-for-all",
         "control has a stream of its own",
         "ways",
@@ -476,7 +476,7 @@ MULTICAST_MUTANTS = (
         "stream = self.data",
         "repair.py::test_what_still_waits_here_is_neither_announced_nor_repaired",
     ),
-    _mistake(
+    in_multicast(
         "status-heads-ignored",
         "a status shows what is missing",
         "link",
@@ -484,7 +484,7 @@ MULTICAST_MUTANTS = (
         "pass",
         "repair.py::test_lost_announcements_to_one_are_made_up_for_too",
     ),
-    _mistake(
+    in_multicast(
         "status-group-heads-ignored",
         "a status shows what is missing of multicasts",
         "link",
@@ -492,7 +492,7 @@ MULTICAST_MUTANTS = (
         "pass",
         "repair.py::test_lost_announcements_are_made_up_for_by_the_next_status",
     ),
-    _mistake(
+    in_multicast(
         "repairs-go-to-all",
         "a repair is for who asks",
         "ways",
@@ -500,7 +500,7 @@ MULTICAST_MUTANTS = (
         "self._put_repair(GROUP, repair.unicast)",
         "repair.py::test_what_one_misses_is_sent_to_it_alone",
     ),
-    _mistake(
+    in_multicast(
         "gone-is-not-told",
         "what can't be repaired is said",
         "link",
@@ -508,7 +508,7 @@ MULTICAST_MUTANTS = (
         "for ranges in ():",
         "repair.py::test_gap_that_nobody_can_fill_is_skipped",
     ),
-    _mistake(
+    in_multicast(
         "gone-is-not-heard",
         "nobody waits for what is gone",
         "link",
@@ -516,7 +516,7 @@ MULTICAST_MUTANTS = (
         "pass",
         "repair.py::test_gap_that_nobody_can_fill_is_skipped",
     ),
-    _mistake(
+    in_multicast(
         "overruns-counted-again",
         "each overrun counts once",
         "link",
@@ -524,7 +524,7 @@ MULTICAST_MUTANTS = (
         "self.outlet.counts.overruns_reported += overruns",
         "repair.py::test_overruns_are_told",
     ),
-    _mistake(
+    in_multicast(
         "nack-of-others-served",
         "a NACK is for one start",
         "engine",
@@ -532,7 +532,7 @@ MULTICAST_MUTANTS = (
         "if link is None:",
         "strangers.py::test_words_about_nothing_change_nothing",
     ),
-    _mistake(
+    in_multicast(
         "discovery-without-bound",
         "a bounded table of who is here",
         "discovery",
@@ -540,7 +540,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "strangers.py::test_thousands_of_strangers_leave_nothing_behind",
     ),
-    _mistake(
+    in_multicast(
         "the-gone-stay-discovered",
         "who was silent for a minute is not here",
         "discovery",
@@ -548,7 +548,7 @@ MULTICAST_MUTANTS = (
         "if True",
         "reach.py::test_who_left_is_forgotten_after_a_minute",
     ),
-    _mistake(
+    in_multicast(
         "overtaken-status-is-followed",
         "what a later status said holds",
         "link",
@@ -556,7 +556,7 @@ MULTICAST_MUTANTS = (
         "if False:",
         "reach.py::test_status_that_was_overtaken_changes_nothing",
     ),
-    _mistake(
+    in_multicast(
         "no-bit-for-ever",
         "a bit that has rested is given to who waits",
         "reach",
@@ -564,159 +564,12 @@ MULTICAST_MUTANTS = (
         "self.bit = self.bits.take(0.0)",
         "reach.py::test_peer_is_invited_as_soon_as_there_is_a_bit_for_it",
     ),
-    _mistake(
+    in_multicast(
         "floor-is-not-kept",
         "what is older than the proof is not heard",
         "link",
         "self._window = ReplayWindow.above(self.proven.floor)",
         "self._window = ReplayWindow()",
         "life.py::test_words_from_before_the_link_are_not_heard_on_it",
-    ),
-    _mistake(
-        "nobody-is-waited-for",
-        "who is a window behind holds back who sends",
-        "window",
-        "if sent - taken < self.datagrams:",
-        "if True:",
-        "window.py::test_a_receiver_that_is_busy_for_a_moment_loses_nothing",
-        "endpoint.py::test_a_node_that_is_busy_for_a_moment_loses_nothing",
-    ),
-    _mistake(
-        "who-stays-away-is-waited-for-as-long",
-        "a receiver holds the others back for 100 ms, once",
-        "window",
-        'max(self._since.values(), default=float("-inf")) + PATIENCE_SECONDS',
-        '(now if self._since else float("-inf")) + PATIENCE_SECONDS',
-        "window.py::test_patience_begins_with_the_wait_and_not_anew_with_each_look",
-    ),
-    _mistake(
-        "who-caught-up-is-still-behind",
-        "who has caught up is waited for again",
-        "window",
-        "                self._since.pop(receiver, None)\n            elif",
-        "                pass\n            elif",
-        "window.py::test_who_caught_up_is_waited_for_again",
-    ),
-    _mistake(
-        "how-far-one-is-is-not-told",
-        "a receiver tells for each eighth of a window",
-        "link",
-        "place >= told + self.window // TOLD_PART",
-        "place >= told + 9 * self.window",
-        "window.py::test_a_receiver_that_is_busy_for_a_moment_loses_nothing",
-    ),
-    _mistake(
-        "who-does-not-hear-us-is-waited-for",
-        "who fell back holds no multicast back",
-        "link",
-        "            self.group.window.forget(self.peer)\n",
-        "",
-        "window.py::test_nobody_waits_for_who_left_or_does_not_hear_us",
-    ),
-    _mistake(
-        "who-left-is-waited-for",
-        "who has no link holds no multicast back",
-        "engine",
-        "        self._group.window.forget(link.peer)\n",
-        "",
-        "window.py::test_nobody_waits_for_who_left_or_does_not_hear_us",
-    ),
-    _mistake(
-        "who-returns-has-read-nothing",
-        "who hears us again is waited for from where it was invited on",
-        "link",
-        "self.group.window.take(self.peer, self.reach.since.data)",
-        "self.group.window.take(self.peer, 0)",
-        "window.py::test_who_hears_us_again_is_waited_for_from_there_on",
-    ),
-    _mistake(
-        "what-was-not-read-is-asked-for",
-        "gaps are asked for when all that has arrived was read",
-        "endpoint",
-        "for _ in range(HEAR_TURNS_MAX):",
-        "for _ in range(0):",
-        "endpoint.py::test_what_has_arrived_and_was_not_read_yet_is_not_asked_for",
-    ),
-    _mistake(
-        "asking-between-two-datagrams",
-        "gaps are asked for when all that has arrived was read",
-        "link",
-        "        self._take(number, place)\n",
-        "        self._take(number, place)\n        self._ask(number, stream, now)\n",
-        "endpoint.py::test_what_has_arrived_and_was_not_read_yet_is_not_asked_for",
-    ),
-    _mistake(
-        "the-kernel-is-not-told-the-rate",
-        "the kernel is told the rate, too",
-        "endpoint",
-        "        self.sockets.pace(max(self.pacing_rate, int(self._pacer.burst / BURST_SECONDS)))\n",
-        "",
-        "endpoint.py::test_the_kernel_is_told_the_rate_too",
-    ),
-    _mistake(
-        "a-low-rate-delays-heartbeats-in-the-kernel",
-        "the kernel may always send a burst within 10 ms",
-        "endpoint",
-        "self.sockets.pace(max(self.pacing_rate, int(self._pacer.burst / BURST_SECONDS)))",
-        "self.sockets.pace(self.pacing_rate)",
-        "endpoint.py::test_the_kernel_is_told_the_rate_too",
-    ),
-    _mistake(
-        "what-has-no-room-is-not-counted",
-        "what had no room behind a missing message is counted",
-        "endpoint",
-        "crowded=self.engine.in_counts.crowded",
-        "crowded=0",
-        "endpoint.py::test_what_waits_behind_a_missing_message_is_bounded_and_the_rest_is_counted",
-    ),
-    _mistake(
-        "the-bound-of-what-waits-is-not-the-chosen-one",
-        "recv_buffer_capacity messages may wait behind a missing one",
-        "engine",
-        "messages_max=settings.recv_buffer_capacity",
-        "messages_max=256",
-        "endpoint.py::test_what_waits_behind_a_missing_message_is_bounded_and_the_rest_is_counted",
-    ),
-    Mutant(
-        "held-back-and-awake",
-        "who may not go yet wakes nobody",
-        "multicast/pacing.py",
-        "if not queue or self._is_held_back(turn):",
-        "if not queue:",
-        frozenset({"tests"}),
-        package="transports",
-        tests=(
-            "tests/transports/test_pacing.py::test_no_message_begins_while_another_is_under_way",
-        ),
-    ),
-    Mutant(
-        "bulk-waits-for-ever",
-        "a snapshot gets through a group that writes as fast as it may",
-        "multicast/pacing.py",
-        "return turn is Turn.ENTRIES and bool(due)",
-        "return False",
-        frozenset({"tests"}),
-        package="transports",
-        tests=("tests/transports/test_pacing.py::test_entries_without_end_leave_bulk_a_quarter",),
-    ),
-    Mutant(
-        "alarm-is-not-wound",
-        "an alarm wakes once",
-        "multicast/endpoint.py",
-        "            self._alarm = trio.Event()\n",
-        "",
-        frozenset({"full"}),
-        package="transports",
-        tests=(),
-    ),
-    Mutant(
-        "rounding-is-forgotten",
-        "who wakes at the moment at which it may go goes",
-        "multicast/pacing.py",
-        "ROUNDING: Final = 1.0",
-        "ROUNDING: Final = 0.0",
-        frozenset({"tests"}),
-        package="transports",
-        tests=("tests/transports/test_pacing.py::test_who_wakes_at_the_deadline_finds_something",),
     ),
 )
