@@ -47,9 +47,9 @@ def _refuse(*_: object) -> NoReturn:
 _TAGS = (0, 1, 2, 3, 4, 5, 25, 28, 29, 30, 35, 36, 37, 100, 256, 258, 260, 261, 1004, 43000, 55799)
 _SEMANTIC_DECODERS: dict[int, Callable[..., NoReturn]] = dict.fromkeys(_TAGS, _refuse)
 
-_NOTHING: Final = io.BytesIO()
-_spare: defaultdict[int, list[cbor2.CBORDecoder]] = defaultdict(list)
-"Decoders that nobody uses, by their depth: to make one costs as much as to decode a command with it."
+_spare: defaultdict[int, list[tuple[cbor2.CBORDecoder, io.BytesIO]]] = defaultdict(list)
+"""Decoders that nobody uses, by their depth, each with the stream that it reads for ever: to make one, or to
+give it another stream, costs as much as to decode a command with it."""
 
 
 def dumps(value: object) -> bytes:
@@ -65,33 +65,37 @@ def loads(data: bytes | memoryview, *, depth_max: int = DEPTH_MAX) -> object:
     (NaN, undefined, simple values, keys that are no text) is for the caller's own check of types.
     (RFC 8949)
     """
-    stream = io.BytesIO(data)
     spare = _spare[depth_max]
     try:
-        decoder = spare.pop()
+        pair = spare.pop()
     except IndexError:
-        decoder = _decoder(depth_max)
-    decoder.fp = stream
+        pair = _decoder(depth_max)
+    decoder, stream = pair
+    stream.write(data)
+    stream.seek(0)
     try:
         value: object = decoder.decode()
     except (cbor2.CBORDecodeError, ValueError, EOFError, TypeError, RecursionError) as error:
         raise MalformedError(f"not plain CBOR: {error}") from error
     if stream.tell() != len(data):
         raise MalformedError(f"{len(data) - stream.tell()} bytes too many")
-    decoder.fp = _NOTHING  # or it would hold what it read last
-    spare.append(decoder)
+    stream.seek(0)
+    stream.truncate()  # or what comes next would be read on into what came last, and a frame be held
+    spare.append(pair)
     return value
 
 
-def _decoder(depth_max: int) -> cbor2.CBORDecoder:
-    return cbor2.CBORDecoder(
-        io.BytesIO(),
+def _decoder(depth_max: int) -> tuple[cbor2.CBORDecoder, io.BytesIO]:
+    stream = io.BytesIO()
+    decoder = cbor2.CBORDecoder(
+        stream,
         max_depth=depth_max,
         allow_indefinite=False,
         allow_duplicate_keys=False,
         tag_hook=_refuse,
         semantic_decoders=_SEMANTIC_DECODERS,
     )
+    return decoder, stream
 
 
 # ── what a position must hold: exact types, since in Python True is 1, and bounds ────────────────

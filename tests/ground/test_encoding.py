@@ -112,6 +112,13 @@ def test_trailing_bytes_are_refused(size: int) -> None:
         encoding.loads(data + b"\0\0")
 
 
+def test_what_is_cut_off_is_not_completed_from_what_was_read_before() -> None:
+    assert encoding.loads(b"\x82\x01\x02") == [1, 2]
+
+    with pytest.raises(MalformedError, match="premature end"):
+        encoding.loads(b"\x82\x01")
+
+
 def test_number_beyond_64_bits_can_not_be_read() -> None:
     with pytest.raises(MalformedError):
         encoding.loads(encoding.dumps(1 << 64))
