@@ -52,9 +52,8 @@ _spare: defaultdict[int, list[tuple[cbor2.CBORDecoder, io.BytesIO]]] = defaultdi
 give it another stream, costs as much as to decode a command with it."""
 
 
-def dumps(value: object) -> bytes:
-    """`value` (lists, dicts, bytes, str, ints of 64 bits, floats, bool, None) as CBOR."""
-    return cbor2.dumps(value)
+dumps: Final[Callable[[object], bytes]] = cbor2.dumps
+"A value (lists, dicts, bytes, str, ints of 64 bits, floats, bool, None) as CBOR."
 
 
 def loads(data: bytes | memoryview, *, depth_max: int = DEPTH_MAX) -> object:

@@ -315,7 +315,7 @@ def _is_query(it: object) -> TypeGuard[Query[Any, Any]]:
 
 def _answer(method: MethodSchema, result: object) -> bytes:
     try:
-        return VALUE + encoding.dumps([method.name, method.result.encode(result)])
+        return VALUE + method.encode_result(result)
     except Refused as refused:
         raise TypeError(f"{method.where} returned what it does not say: {refused}") from None
 

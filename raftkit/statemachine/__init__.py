@@ -3,6 +3,7 @@
     declaration   StateMachine, @command, @query: what the class says, and the refusals of a class
     annotations   from annotations to codecs, attrs classes, since(…)
     values        codecs of primitives, containers and choices
+    generated     the functions that are written out for each command: arguments and results as bytes
     upgrades      @upgrade: what a machine does when a version comes in force
     schema        a machine's class while one version is in force: its commands as bytes, its fields
     context       self.ctx: index, stamps, chance

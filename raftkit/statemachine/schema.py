@@ -34,6 +34,7 @@ from raftkit.statemachine.declaration import (
     check_decorated,
     methods_of,
 )
+from raftkit.statemachine.generated import Decode, Encode, decoder, encoder, result_encoder
 from raftkit.statemachine.upgrades import UpgradeMethod, upgrades_of
 from raftkit.statemachine.values import Codec, Refused, exactly
 
@@ -80,12 +81,14 @@ class MethodSchema:
     "The version in force."
     parameters: tuple[Field, ...]
     "In the order in which they are written."
-    places: tuple[int, ...]
-    "Where each of `parameters` stands among the arguments as declared."
-    lengths: frozenset[int]
-    "How many arguments any version writes."
+    encode: Encode
+    "Arguments as declared → its bytes. Raises Refused, or NotYetEnabled."
+    decoders: dict[int, Decode]
+    "By the number of arguments that some version writes."
     result: Codec
     "Of what it returns."
+    encode_result: Encode
+    "A result → `[name, result]`. Raises Refused."
     call: Callable[..., Any]
     "Call it with a machine and the arguments, as declared."
     rejections: dict[str, Rejection]
@@ -99,29 +102,12 @@ class MethodSchema:
             {self.since}, *(it.versions for it in (*self.parameters, *rejected))
         )
 
-    def encode(self, arguments: Sequence[object]) -> list[Any]:
-        """Arguments as declared → as written. Raises Refused, or NotYetEnabled."""
-        written: list[Any] = []
-        for field, place in zip(self.parameters, self.places, strict=True):
-            if field.since <= self.version:
-                written.append(field.encode(arguments[place]))
-            else:
-                field.leave_out(arguments[place], self.version)
-        return written
-
-    def decode(self, written: Sequence[object]) -> list[Any]:
-        """Arguments as written by any version → as declared. Raises Refused."""
-        if len(written) not in self.lengths:
-            raise Refused(f"expected {sorted(self.lengths)} arguments, got {len(written)}")
-        arguments: list[Any] = [None] * len(self.parameters)
-        for field, place, item in zip(self.parameters, self.places, written, strict=False):
-            arguments[place] = field.decode(item)
-        for field, place in zip(
-            self.parameters[len(written) :], self.places[len(written) :], strict=True
-        ):
-            assert field.default is not None
-            arguments[place] = field.default()
-        return arguments
+    def decode(self, array: list[Any]) -> list[Any]:
+        """`[name, argument, …]` as any version writes it → arguments as declared. Raises Refused."""
+        decode = self.decoders.get(len(array) - 1)
+        if decode is None:
+            raise Refused(f"expected {sorted(self.decoders)} arguments, got {len(array) - 1}")
+        return decode(array)
 
     def encode_rejection(self, error: Rejected) -> list[Any]:
         """`[name, field, …]`, or `["Rejected", words]` for a class that is not listed. Raises Refused."""
@@ -218,7 +204,7 @@ class Schema:
                 "is in force until every voter runs the new code"
             )
         try:
-            return encoding.dumps([method.name, *method.encode(command.arguments)])
+            return method.encode(command.arguments)
         except Refused as refused:
             raise LocalProtocolError(f"{method.where}: {refused}") from None
 
@@ -229,11 +215,12 @@ class Schema:
         node's code knows, so this node's code is older (or other).
         """
         try:
-            name, *written = exactly(list, encoding.loads(body), "a command") or [None]
-            method = self.commands.get(exactly(str, name, "the name of a command"))
+            array = exactly(list, encoding.loads(body), "a command")
+            name = array[0] if array else None
+            method = self.commands.get(name) if type(name) is str else None
             if method is None:
                 raise Refused(f"{self.machine.__name__} has no command {name!r:.80}")
-            return method, method.decode(written)
+            return method, method.decode(array)
         except Refused as refused:
             raise MalformedError(str(refused)) from None
 
@@ -244,8 +231,8 @@ class Schema:
         """
         method = self._method(self.queries, question)
         try:
-            arguments = method.decode(method.encode(question.arguments))
-            answer = method.call(machine, *arguments)
+            array: Any = encoding.loads(method.encode(question.arguments))
+            answer = method.call(machine, *method.decode(array))
             codec = method.result
             return answer if codec.immutable else codec.decode(codec.encode(answer))  # type: ignore[no-any-return]
         except Refused as refused:
@@ -344,9 +331,10 @@ def _method(machine: type[StateMachine], method: Method[..., Any], version: int)
         since=method.since,
         version=version,
         parameters=(parameters := tuple(declared[place] for place in places)),
-        places=tuple(places),
-        lengths=prefixes(parameters),
+        encode=encoder(method.name, parameters, places, version),
+        decoders={count: decoder(parameters, places, count) for count in prefixes(parameters)},
         result=result,
+        encode_result=result_encoder(method.name, result),
         call=_caller(method),
         rejections=rejections,
     )

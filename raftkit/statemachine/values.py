@@ -72,6 +72,9 @@ class Codec:
     "The way back, and a fresh object unless it is immutable."
     types: tuple[type, ...]
     "Exact types of the values."
+    plain: str = ""
+    """A Python expression, with `{0}` for a value, true only of values that CBOR holds as they are: `encode`
+    and `decode` return those as they are given. "" where there is none."""
     immutable: bool = True
     "Whether no command can change a value in place."
     depth: int = 0
@@ -105,11 +108,11 @@ def exactly(kind: type, value: object, name: str) -> Any:
 # ── primitives: what CBOR has ────────────────────────────────────────────────────────────────────────
 
 
-def _as_is(kind: type, name: str) -> Codec:
+def _as_is(kind: type, name: str, plain: str) -> Codec:
     def check(value: object) -> object:
         return exactly(kind, value, name)
 
-    return Codec(name=name, schema=name, encode=check, decode=check, types=(kind,))
+    return Codec(name=name, schema=name, encode=check, decode=check, types=(kind,), plain=plain)
 
 
 def _encode_int(value: object) -> object:
@@ -164,15 +167,34 @@ def _check_str(value: object) -> object:
 
 
 PRIMITIVES: dict[Any, Codec] = {
-    None: _as_is(NoneType, "None"),
-    NoneType: _as_is(NoneType, "None"),
-    bool: _as_is(bool, "bool"),
-    int: Codec(name="int", schema="int", encode=_encode_int, decode=_decode_int, types=(int,)),
-    float: Codec(
-        name="float", schema="float", encode=_encode_float, decode=_decode_float, types=(float, int)
+    None: _as_is(NoneType, "None", "{0} is None"),
+    NoneType: _as_is(NoneType, "None", "{0} is None"),
+    bool: _as_is(bool, "bool", "type({0}) is bool"),
+    int: Codec(
+        name="int",
+        schema="int",
+        encode=_encode_int,
+        decode=_decode_int,
+        types=(int,),
+        plain=f"type({{0}}) is int and {-_U64} <= {{0}} < {_U64}",
     ),
-    str: Codec(name="str", schema="str", encode=_check_str, decode=_check_str, types=(str,)),
-    bytes: _as_is(bytes, "bytes"),
+    float: Codec(
+        name="float",
+        schema="float",
+        encode=_encode_float,
+        decode=_decode_float,
+        types=(float, int),
+        plain="type({0}) is float and {0} == {0}",
+    ),
+    str: Codec(
+        name="str",
+        schema="str",
+        encode=_check_str,
+        decode=_check_str,
+        types=(str,),
+        plain="type({0}) is str and {0}.isascii()",
+    ),
+    bytes: _as_is(bytes, "bytes", "type({0}) is bytes"),
 }
 "By annotation. (Python's own typing writes NoneType as None, and takes an int for a float.)"
 
@@ -322,10 +344,16 @@ def union_codec(members: Sequence[Codec]) -> Codec:
         encode=encode,
         decode=decode,
         types=tuple(by_type),
+        plain=_plain_union(rest, nullable=nullable),
         immutable=all(it.immutable for it in members),
         depth=max(it.depth for it in members) + (not alone),
         parts=tuple(members),
     )
+
+
+def _plain_union(rest: Sequence[Codec], *, nullable: bool) -> str:
+    plain = rest[0].plain if len(rest) == 1 else ""  # of several, each is written with its name
+    return f"({{0}} is None or {plain})" if plain and nullable else plain
 
 
 def enum_codec(kind: type[Enum]) -> Codec:

@@ -171,7 +171,7 @@ def _recoded(schema: Schema, line: _Line, kind: str, data: bytes) -> bytes:
     match kind:
         case "command":
             method, arguments = schema.decode(data)
-            return _command(method, arguments)
+            return method.encode(arguments)
         case "result":
             plain: Any = encoding.loads(data)
             codec = schema.commands[name].result
@@ -191,10 +191,6 @@ def _name_of(line: _Line) -> str:
     return line.shape.partition(" ")[2].replace(":", "(").partition("(")[0]
 
 
-def _command(method: MethodSchema, arguments: Iterable[object]) -> bytes:
-    return encoding.dumps([method.name, *method.encode(list(arguments))])
-
-
 def _samples(schema: Schema, line: _Line) -> list[str]:
     """New ones for a shape; none for a query, which is never written."""
     machine, name, drawing = schema.machine, _name_of(line), Drawing(version=schema.version)
@@ -207,7 +203,7 @@ def _samples(schema: Schema, line: _Line) -> list[str]:
     method, declared = schema.commands[name], methods_of(machine)[name]
     hints = hints_of(declared.function)
     calls = drawing.calls(machine, declared)
-    found = _drawn("command", calls, lambda it: _command(method, it.arguments))
+    found = _drawn("command", calls, lambda it: method.encode(it.arguments))
     results = drawing.values(hints["return"])
     found += _drawn("result", results, lambda it: encoding.dumps(method.result.encode(it)))
     for rejection in method.rejections.values():
