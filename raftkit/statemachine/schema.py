@@ -245,10 +245,21 @@ class Schema:
 
 
 def schema_of(machine: type[StateMachine], version: int) -> Schema:
-    """The schema of `machine` while `version` is in force.
+    """The schema of `machine` while `version` is in force. Made once: a finished class doesn't change.
 
     Raises ConfigError, in one line, for a type without a codec and what else can't be replicated.
     """
+    known = _schemas.get((machine, version))
+    if known is None:
+        known = _schemas[machine, version] = _schema(machine, version)
+    return known
+
+
+_schemas: dict[tuple[type[StateMachine], int], Schema] = {}
+"By class and version in force."
+
+
+def _schema(machine: type[StateMachine], version: int) -> Schema:
     check_decorated(machine)
     methods = {name: _method(machine, it, version) for name, it in methods_of(machine).items()}
     kinds = methods_of(machine)
