@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from typing import Any, TypeGuard, cast
 
@@ -100,7 +101,7 @@ class TypedHost(Host):
         self, method: MethodSchema, arguments: list[Any], index: int, run: Run, cluster: bytes
     ) -> bytes:
         """Run one command; its reply. Raises StateMachineFailed for what is this node's trouble."""
-        self.machine.__raft_context__ = _context(run, index, cluster)
+        self.machine.__raft_context__ = partial(_context, run, index, cluster)
         try:
             reply = _answer(method, method.call(self.machine, *arguments))
         except Rejected as error:

@@ -7,6 +7,7 @@ on every Python. There is no clock, no identity of the node and no entropy.
 from __future__ import annotations
 
 from collections.abc import MutableSequence, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import TypeVar
 
@@ -14,7 +15,7 @@ import attrs
 
 from raftkit.errors import LocalProtocolError
 
-__all__ = ["Context", "Rng"]
+__all__ = ["Context", "Rng", "Unasked"]
 
 T = TypeVar("T")
 _MASK = (1 << 64) - 1
@@ -98,3 +99,7 @@ class Context:
             seed = blake2b(self.cluster + self.index.to_bytes(8, "big"), digest_size=8).digest()
             self._rng = Rng(int.from_bytes(seed, "big"))
         return self._rng
+
+
+Unasked = partial[Context]
+"Makes the context of a command that has not asked for it. Most never do, and it takes longer than they do."

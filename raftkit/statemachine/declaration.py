@@ -31,7 +31,7 @@ import attrs
 
 from raftkit.errors import ConfigError, LocalProtocolError, Rejected
 from raftkit.statemachine.annotations import since_of
-from raftkit.statemachine.context import Context
+from raftkit.statemachine.context import Context, Unasked
 from raftkit.statemachine.upgrades import UpgradeMethod, check_upgrades
 
 __all__ = [
@@ -71,7 +71,7 @@ class StateMachine:
 
     # A slot, not an attrs field: not in ==, repr or snapshot. Unset: a free object.
     __slots__ = ("__raft_context__",)
-    __raft_context__: Context | Ownership
+    __raft_context__: Context | Unasked | Ownership
 
     snapshot_mode: ClassVar[Literal["beside", "pause"]] = "beside"
     """"beside": fields are immutable, or dicts and lists of immutable values, copied one level and written
@@ -113,8 +113,12 @@ class StateMachine:
     @property
     def ctx(self) -> Context:
         """What the command being applied may know: index, stamps, chance."""
-        match getattr(self, "__raft_context__", None):
-            case Context() as context:
+        held: Context | Unasked | Ownership | None = getattr(self, "__raft_context__", None)
+        match held:
+            case Context():
+                return held
+            case functools.partial():
+                self.__raft_context__ = context = held()
                 return context
             case _:
                 raise LocalProtocolError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from types import CellType, MethodType
 from typing import Any, overload
 
@@ -48,7 +49,7 @@ class UpgradeMethod:
         if machine is None:
             return self
         held = getattr(machine, "__raft_context__", None)
-        if held is not None and not isinstance(held, Context):
+        if held is not None and not isinstance(held, Context | partial):
             raise LocalProtocolError(
                 f"a node owns this machine, and {owner.__name__}.{self.name} runs by itself when version "
                 f"{self.to} comes in force; to have that now, write: await node.upgrade()"

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, strategies as st
 
@@ -33,6 +34,7 @@ from raftkit.errors import (
     StateMachineFailed,
 )
 from raftkit.model import Kind, Run
+from raftkit.statemachine import StateMachine, command, upgrade
 from raftkit.testing.applying import unchanged
 from tests.driver.replicas import (
     NONCE,
@@ -80,6 +82,50 @@ def test_a_command_knows_its_entry_and_the_same_chance_everywhere() -> None:
     assert replies[0] == replies[1]
     assert first.result_of(Bank.draw(), replies[0])[:4] == (1, 1, 1_000, 10)
     assert apply_one(Replica(Bank), ask(Bank.draw(), 1, NONCE)) != replies[0]
+
+
+@attrs.define
+class Asking(StateMachine):
+    """Asks for `ctx` more than once, and not at all."""
+
+    seen: int = 5
+
+    @upgrade(to=2)
+    def begin_again(self) -> None:
+        self.seen = 0
+
+    @command
+    def draw(self) -> tuple[bool, int, int]:
+        return (
+            self.ctx is self.ctx,
+            self.ctx.rng.randrange(1 << 60),
+            self.ctx.rng.randrange(1 << 60),
+        )
+
+    @command
+    def clear(self) -> int:
+        self.begin_again()
+        return self.seen
+
+
+def test_a_command_has_one_context_however_often_it_asks() -> None:
+    replica = Replica(Asking)
+
+    drawn = [
+        replica.result_of(None, apply_one(replica, ask(replica.encode(Asking.draw()), 1, NONCE)))
+        for _ in range(2)
+    ]
+
+    assert [same for same, *_ in drawn] == [True, True]
+    assert len({number for _, *both in drawn for number in both}) == 4
+
+
+def test_a_command_that_never_asks_for_its_context_may_call_an_upgrade() -> None:
+    replica = Replica(Asking)
+
+    reply = apply_one(replica, ask(replica.encode(Asking.clear()), 1, NONCE))
+
+    assert replica.result_of(None, reply) == 0
 
 
 def test_a_copy_is_answered_alike_and_not_applied_again() -> None:
