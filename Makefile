@@ -15,6 +15,9 @@ DEV := .venv/.stamp-dev
 CODE := $(wildcard raftkit tests examples benchmarks)
 JOBS ?= 2
 
+# Containers like to forbid it, but the tests start hundreds of interpreters, each of which would compile all.
+export PYTHONDONTWRITEBYTECODE :=
+
 DEMO_ARGS ?=
 TEST_ARGS ?=
 EXPLORE_ARGS ?=
