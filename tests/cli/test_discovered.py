@@ -17,40 +17,47 @@ from tests.cli.typed import MACHINE, poll, refused, terminal, typed
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
+SOON = ("--seconds", 2)
+"Less than by default, and time for two hellos of each node."
+
+
+@pytest.fixture(scope="module")
 def places() -> dict[str, str]:
     return dict(free_addresses(("a", "b", "d", "group"), socket.SOCK_DGRAM))
 
 
-@pytest.fixture
-def over(tmp_path: Path, places: dict[str, str]) -> list[object]:
-    """Options of a network of this test's own."""
-    key = tmp_path / "cluster.key"
+@pytest.fixture(scope="module")
+def over(tmp_path_factory: pytest.TempPathFactory, places: dict[str, str]) -> list[object]:
+    """Options of a network of these tests' own."""
+    key = tmp_path_factory.mktemp("over") / "cluster.key"
     key.touch(mode=0o600)
     key.write_text("17" * 32)
     group = f"239.192.7.1:{places['group'].rpartition(':')[2]}"
     return ["--group", group, "--interface", "lo", "--cluster", "ours", "--key", key]
 
 
-@pytest.fixture
-def home(tmp_path: Path, places: dict[str, str], over: list[object]) -> Iterator[Path]:
-    """The directory of a, which runs; so does d, which waits to be admitted."""
+@pytest.fixture(scope="module")
+def home(
+    tmp_path_factory: pytest.TempPathFactory, places: dict[str, str], over: list[object]
+) -> Iterator[Path]:
+    """The directory of a, which runs; so does d, which waits to be admitted. Nothing changes them."""
+    root = tmp_path_factory.mktemp("home")
     a, b, d = (f"{it}={places[it]}" for it in "abd")
     made = [("a", f"{a},{b}", []), ("d", f"{a},{d}", ["--join"])]
+    screens = [root / f"{name}.txt" for name, _, _ in made]
     with ExitStack() as terminals:
-        for name, members, more in made:
+        for screen, (name, members, more) in zip(screens, made, strict=True):
             given = ("--id", name, "--members", members, "--machine", MACHINE, *over, *more)
-            assert typed("init", tmp_path / name, *given)[::2] == (0, "")
-            screen = tmp_path / f"{name}.txt"
-            terminals.enter_context(terminal(screen, "run", tmp_path / name))
-            poll(lambda screen=screen: "unborn at" in screen.read_text())  # type: ignore[misc]
-        yield tmp_path / "a"
+            assert typed("init", root / name, *given)[::2] == (0, "")
+            terminals.enter_context(terminal(screen, "run", root / name))
+        poll(lambda: all("unborn at" in screen.read_text() for screen in screens))
+        yield root / "a"
 
 
 @pytest.mark.accept("Q-20")
 def test_a_node_that_waits_is_seen_and_stays_outside(home: Path, places: dict[str, str]) -> None:
     code, out, err = typed("discovered", home)
-    said: dict[str, Any] = json.loads(typed("discovered", home, "--json")[1])
+    said: dict[str, Any] = json.loads(typed("discovered", home, *SOON, "--json")[1])
 
     assert (code, err) == (0, "")
     member, other = out.splitlines()
@@ -67,13 +74,17 @@ def test_a_node_that_waits_is_seen_and_stays_outside(home: Path, places: dict[st
 
 
 def test_a_node_with_other_settings_is_named(home: Path) -> None:
-    said = json.loads(typed("discovered", home, "--json")[1])
+    said = json.loads(typed("discovered", home, *SOON, "--json")[1])
     assert [it["settings_differ"] for it in said["nodes"]] == [False, False]
 
     file = home / "node.toml"
-    file.write_text(file.read_text().replace("[multicast]", "[multicast]\nttl = 2", 1))
-    code, out, _ = typed("discovered", home)
-    said = json.loads(typed("discovered", home, "--json")[1])
+    as_it_runs = file.read_text()
+    file.write_text(as_it_runs.replace("[multicast]", "[multicast]\nttl = 2", 1))
+    try:
+        code, out, _ = typed("discovered", home, *SOON)
+        said = json.loads(typed("discovered", home, *SOON, "--json")[1])
+    finally:
+        file.write_text(as_it_runs)
 
     assert code == 0
     assert [it["settings_differ"] for it in said["nodes"]] == [True, True]
@@ -83,7 +94,7 @@ def test_a_node_with_other_settings_is_named(home: Path) -> None:
 def test_without_a_directory_the_options_say_all(home: Path, over: list[object]) -> None:
     assert home.is_dir()
 
-    said = json.loads(typed("discovered", *over, "--json")[1])
+    said = json.loads(typed("discovered", *over, *SOON, "--json")[1])
 
     assert [(it["id"], it["member"]) for it in said["nodes"]] == [("a", None), ("d", None)]
 
@@ -93,7 +104,7 @@ def test_with_another_key_nobody_is_there_and_why_is_told(home: Path, tmp_path: 
     other.touch(mode=0o600)
     other.write_text("18" * 32)
 
-    code, out, _ = typed("discovered", home, "--key", other)
+    code, out, _ = typed("discovered", home, *SOON, "--key", other)
 
     assert code == 1
     assert "datagrams were refused: sealed with a key that is not in use here" in out
