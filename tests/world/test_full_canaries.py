@@ -52,9 +52,10 @@ def first_violation(
     newer: Callable[[], StateMachine] | None = None,
     *,
     nodes: int = 3,
+    first: int = 0,
 ) -> str:
-    """Name of the first violation among some seeds."""
-    for seed in range(SEEDS):
+    """Name of the first violation among some seeds, from `first` on: one that has noticed what few notice."""
+    for seed in range(first, first + SEEDS):
         try:
             workload = AppendLists(factory, newer)
             # What is broken is not the network, and frames cost less than datagrams.
@@ -150,7 +151,7 @@ def test_a_wrong_state_that_nobody_mends_is_noticed() -> None:
         return "none"
 
     with patch.object(Comparing, "_diverge", careless):
-        assert "F17 Mended" in {violation(seed) for seed in (3, 4, 6)}
+        assert any(violation(seed) == "F17 Mended" for seed in (6, 3, 4))
 
 
 @pytest.mark.slow
@@ -185,7 +186,7 @@ def test_a_change_of_many_voters_in_one_step_is_noticed() -> None:
     """§4.1: without a joint configuration there are two majorities that share nobody."""
     in_one = patch.object(reconfiguration, "first_step", lambda _, target: target)
     with in_one, only(change_group=4.0, partition=0.5, isolate_leader=0.5):
-        assert first_violation(nodes=5) in {
+        assert first_violation(nodes=5, first=9) in {
             "C1 DIVERGED",
             "C1 LOST",
             "S1 OneLeader",
