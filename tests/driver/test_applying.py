@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio.testing
 
-from raftkit.driver.applying import Applying
+from raftkit.driver.applying import SLICE_ENTRIES_MAX, Applying
 from raftkit.driver.replica import Replica
 from raftkit.driver.sessions import NONCE_BIT
 from raftkit.driver.storing import InLoop
@@ -18,7 +18,7 @@ from raftkit.driver.watchdog import Watchdog
 from raftkit.errors import OutcomeUnknown
 from raftkit.membership import Configuration
 from raftkit.messages import Applied, Unfit
-from raftkit.model import Index, Run, Term
+from raftkit.model import Index, Kind, Run, Term
 from raftkit.snapshot import SnapshotMeta
 from tests.driver.replicas import configuration, full_replica
 from tests.statemachine.bank import Bank
@@ -107,6 +107,45 @@ def _noops(first: int, last: int) -> Run:
         elapsed_ns=0,
         payloads=(b"",) * (last - first + 1),
     )
+
+
+def _empty(first: int, last: int) -> Run:
+    """Entries of new leaders, which change nothing."""
+    return attrs.evolve(_noops(first, last), kinds=(Kind.NOOP,) * (last - first + 1))
+
+
+async def test_a_slice_is_applied_where_it_is_given() -> None:
+    life = Life(full_replica())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.applying.run)
+        await trio.testing.wait_all_tasks_blocked()
+        life.applying.put(_empty(1, SLICE_ENTRIES_MAX))
+        at_once = life.applying.applied
+        last = 2 * SLICE_ENTRIES_MAX + 1
+        life.applying.put(_empty(SLICE_ENTRIES_MAX + 1, last))
+        more = life.applying.applied
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert (at_once, more, life.applying.applied) == (SLICE_ENTRIES_MAX, SLICE_ENTRIES_MAX, last)
+    assert life.reported[-1] == Applied(index=Index(last))
+
+
+async def test_what_comes_after_something_else_waits_for_it() -> None:
+    """Here the task is still at a larger piece, and would meet entries twice or not in their order."""
+    life = Life(full_replica())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.applying.run)
+        await trio.testing.wait_all_tasks_blocked()
+        life.applying.put(_empty(1, 3 * SLICE_ENTRIES_MAX))
+        await trio.lowlevel.checkpoint()
+        between = life.applying.applied
+        life.applying.put(_empty(3 * SLICE_ENTRIES_MAX + 1, 3 * SLICE_ENTRIES_MAX + 1))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert between < 3 * SLICE_ENTRIES_MAX
+    assert life.applying.applied == 3 * SLICE_ENTRIES_MAX + 1
 
 
 async def test_a_snapshot_does_not_say_whether_a_command_without_session_happened() -> None:

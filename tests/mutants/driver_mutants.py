@@ -11,6 +11,7 @@ from tests.mutants.mutants import beside_the_core
 
 __all__ = ["DRIVER_MUTANTS"]
 
+_APPLYING = "tests/driver/test_applying.py"
 _CANCELLATION = "tests/node/test_cancellation.py"
 _EXECUTE = "tests/node/test_execute_and_read.py"
 _FAILOVER = "tests/node/test_failover.py"
@@ -332,13 +333,46 @@ DRIVER_MUTANTS = (
         "answered-by-place",
         "a call is never matched by where it was to stand (J1)",
         "applying.py",
-        "            for session, number, reply in outcomes:\n"
-        "                self.waiters.resolve(session, number, reply)",
-        "            asked = sorted(self.waiters, key=lambda it: it.index or 1 << 62)\n"
-        "            for (_, _, reply), it in zip(outcomes, asked):\n"
-        "                self.waiters.resolve(it.session, it.number, reply)",
+        "        for session, number, reply in outcomes:\n"
+        "            self.waiters.resolve(session, number, reply)",
+        "        asked = sorted(self.waiters, key=lambda it: it.index or 1 << 62)\n"
+        "        for (_, _, reply), it in zip(outcomes, asked):\n"
+        "            self.waiters.resolve(it.session, it.number, reply)",
         _EXECUTE,
         _FAILOVER,
+    ),
+    _mistake(
+        "applies-out-of-turn",
+        "entries are applied one after the other, wherever they are",
+        "applying.py",
+        "            self._idle\n            and not self._news.is_set()\n",
+        "            True\n",
+        _APPLYING,
+    ),
+    _mistake(
+        "applies-everything-at-once",
+        "between slices the loop gets its turn",
+        "applying.py",
+        "            and len(run) <= SLICE_ENTRIES_MAX\n",
+        "",
+        _APPLYING,
+    ),
+    _mistake(
+        "quick-disk-is-not-heard",
+        "what is durable at once is concluded from in the same turn",
+        "loop.py",
+        "        while persisted is not None and not self.raft.can_wait(persisted):\n",
+        "        while False:\n",
+        _LOOP,
+    ),
+    _mistake(
+        "urgent-news-waits",
+        "what something comes of is told at once",
+        "loop.py",
+        "        if not self.raft.can_wait(news):\n",
+        "        if False:\n",
+        _LOOP,
+        _EXECUTE,
     ),
     _mistake(
         "unknown-is-told-as-no",
