@@ -263,7 +263,8 @@ class Applying:
             outcomes = self.replica.apply((part,), each=self.watchdog.watch(part))
         except UnknownCommand as error:
             outcomes, unknown = error.outcomes, error
-        for session, number, reply in outcomes:
+        # Most nodes were asked nothing: then there is nobody to look for, entry by entry.
+        for session, number, reply in outcomes if len(self.waiters) else ():
             self.waiters.resolve(session, number, reply)
         self._advance(first_of_term=first_of_term)
         if unknown is not None:

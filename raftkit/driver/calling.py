@@ -80,7 +80,8 @@ class Calling:
             if token is not None:
                 call = _by_token(token, Kind.COMMAND, body)
             else:
-                call = _numbered(session or await self._own_session(_left(ends)), body)
+                own = session or self._ready or await self._own_session(_left(ends))
+                call = _numbered(own, body)
             installs = self.applying.installs
             reply = await self._decide(call, _left(ends))
             try:
@@ -171,16 +172,19 @@ class Calling:
             raise RaftInternalError(f"a version was raised and answered by {reply}")
         return int.from_bytes(reply.data, "big")
 
+    @property
+    def _ready(self) -> Session | None:
+        """The node's own session, if it has a number to spare."""
+        return None if self._own is None or self._own.full else self._own
+
     async def _own_session(self, within: float) -> Session:
-        """The node's own session with a number to spare."""
-        own = self._own
-        if own is not None and not own.full:
-            return own
+        """The same, registered if need be."""
         with trio.move_on_after(within):
             async with self._registering:
-                if self._own is None or self._own.full:
-                    self._own = await self.session(within=within)
-                return self._own
+                own = self._ready
+                if own is None:
+                    own = self._own = await self.session(within=within)
+                return own
         raise NoQuorum(f"no session could be registered within {within:g} s")
 
     async def _decide(self, call: Call, within: float) -> bytes:
@@ -219,7 +223,10 @@ class Calling:
         Of a command that an earlier call may have sent under the same token, nothing is certain.
         """
         try:
-            body = await self._encode(command, ends)
+            try:
+                body = self.replica.encode(command)
+            except NotYetEnabled:
+                body = await self._encode_later(command, ends)
             size, limit = HEADER_BYTES + len(body), self.entry_bytes_max()
             if size > limit:
                 raise EntryTooLarge(size, limit)
@@ -233,14 +240,11 @@ class Calling:
             raise OutcomeUnknown(token, str(error)) from error
         return body
 
-    async def _encode(self, command: object, ends: float) -> bytes:
+    async def _encode_later(self, command: object, ends: float) -> bytes:
         """The command's bytes. NotYetEnabled is only said by a node that has caught up, if it can in time."""
-        try:
-            return self.replica.encode(command)
-        except NotYetEnabled:
-            with trio.move_on_at(ends):
-                await self.catch_up()
-            return self.replica.encode(command)
+        with trio.move_on_at(ends):
+            await self.catch_up()
+        return self.replica.encode(command)
 
     def _sessionless(self, kind: Kind, body: bytes) -> Call:
         """A call in the session of this start, of which the group keeps no table."""

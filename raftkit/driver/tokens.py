@@ -66,7 +66,7 @@ class Session:
     @property
     def full(self) -> bool:
         """Whether all the numbers that may be outstanding are."""
-        return self.room <= 0
+        return self._next - self._floor >= OUTSTANDING_MAX
 
     def take(self) -> int:
         """A new number. Raises Overloaded when the session is full."""

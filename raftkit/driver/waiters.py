@@ -148,13 +148,12 @@ class Waiters:
     def resolve(self, session: int, number: int, reply: bytes) -> None:
         """The entry of this number was applied here: answer all who wait, and close the number."""
         call = self._open.pop((session, number), None)
-        if call is None:
-            return
         ledger, answered = None, False
-        for it in _chain(call):
-            it.over = True
-            ledger = ledger or it.ledger
-            answered = it.answer(outcome.Value(reply)) or answered
+        while call is not None:
+            call.over = True
+            ledger = ledger or call.ledger
+            answered = call.answer(outcome.Value(reply)) or answered
+            call = call.twin
         # The answer of a held token stays in the group's table until somebody has seen it.
         if ledger is not None and (answered or not ledger.is_held(number)):
             ledger.close(number)

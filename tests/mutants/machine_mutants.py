@@ -330,8 +330,8 @@ MACHINE_MUTANTS = (
         "refuses-before-it-has-caught-up",
         "NotYetEnabled is said by a node that knows",
         "calling.py",
-        "                await self.catch_up()\n            return self.replica.encode(command)",
-        "                pass\n            return self.replica.encode(command)",
+        "            await self.catch_up()\n        return self.replica.encode(command)",
+        "            pass\n        return self.replica.encode(command)",
         _ROLLING,
     ),
     _mistake(
