@@ -1,4 +1,4 @@
-"""What an entry costs, counted and not timed, in core, codec and log: `python -m benchmarks.costs`.
+"""What an entry costs, counted and not timed, in core, codec, log and machine: `python -m benchmarks.costs`.
 
     a batch of 1, a batch of 257 ─▶ calls of functions, objects that stay ─▶ for the batch, for each entry
 
@@ -25,8 +25,11 @@ from types import FrameType
 
 import attrs
 
+from raftkit.cli.bench.machine import KEYS, Table
 from raftkit.config import Config
 from raftkit.core import Raft
+from raftkit.driver.replica import Replica
+from raftkit.driver.sessions import NONCE_BIT, pack_header
 from raftkit.membership import Configuration, Member
 from raftkit.messages import (
     AppendEntries,
@@ -168,11 +171,31 @@ def _store(count: int) -> Generator[Operation]:
         yield lambda: storage.perform([write])
 
 
+@contextmanager
+def _typed(count: int) -> Generator[Operation]:
+    """Commands of a `StateMachine` are written, applied in a session and answered."""
+    replica = Replica(Table)
+    registered = a_run(1, 1, pack_header(NONCE_BIT, 1, 0), kinds=(Kind.SESSION,))
+    replica.apply([registered])
+    commands = [Table.put(number % KEYS, bytes(PAYLOAD_BYTES)) for number in range(count)]
+
+    def operation() -> object:
+        written = [
+            pack_header(registered.first, number, 1) + replica.encode(command)
+            for number, command in enumerate(commands, 1)
+        ]
+        outcomes = replica.apply([a_run(2, 1, *written)])
+        return [replica.result_of(None, reply) for _, _, reply in outcomes]
+
+    yield operation
+
+
 COSTS: Mapping[str, Prepare] = {
     "commit": _commit,
     "encode": _encode,
     "decode": _decode,
     "store": _store,
+    "typed": _typed,
 }
 "By operation."
 
