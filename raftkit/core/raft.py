@@ -317,7 +317,8 @@ class Raft:
             if isinstance(item, Tick):
                 assert position == 0, "a tick comes first in its batch"
                 _on_tick(state, item)
-                _settle(state)
+                if item.count:  # else nothing is due now that was not at the end of the last step
+                    _settle(state)
                 ticked = settled = True
             else:
                 self._take(item)

@@ -10,7 +10,7 @@ import pytest
 
 from raftkit.core import PeerStatus, Raft
 from raftkit.core.raft import HANDLERS, LOCAL_HANDLERS, RULES
-from raftkit.core.state import TRANSITIONS, Candidate, Role
+from raftkit.core.state import TRANSITIONS, Candidate, Leader, Role, State
 from raftkit.messages import Effects, Input, Message, Receive, Tick
 from raftkit.model import Index
 from tests.paper.server import (
@@ -57,6 +57,23 @@ def test_tick_comes_first_in_its_batch() -> None:
 
     with pytest.raises(AssertionError, match="first in its batch"):
         a.step(Receive(sender=who("b"), message=beat(a)), a.passes(1))
+
+
+@pytest.mark.parametrize("ticks, rounds", [(0, 1), (1, 2)])
+def test_where_no_time_has_passed_conclusions_are_drawn_once(
+    monkeypatch: pytest.MonkeyPatch, ticks: int, rounds: int
+) -> None:
+    """Most steps of a busy server lie between two ticks: nothing is due that was not in the last step."""
+    a, drawn = leader("1 1"), list[int]()
+
+    def draw(state: State, role: Leader) -> bool:
+        drawn.append(state.now)
+        return False
+
+    monkeypatch.setitem(RULES, Leader, (*RULES[Leader], draw))
+    a.step(a.passes(ticks), Receive(sender=who("b"), message=beat(a)))
+
+    assert len(drawn) == rounds
 
 
 def test_status_of_a_follower() -> None:

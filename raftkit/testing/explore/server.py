@@ -54,7 +54,7 @@ Entry = tuple[Term, Kind, bytes]
 "Of a log, for comparing."
 NEVER: Final = 1 << 40
 "A tick that does not come."
-_NOW: Final = Tick(count=0, wall_ns=0, monotonic_ns=0)
+_TICK: Final = Tick(count=1, wall_ns=0, monotonic_ns=0)
 
 _LEFT_OUT: Final = frozenset(
     # What never changes here: settings and membership; chance that is none; what left with the step.
@@ -325,7 +325,7 @@ class _Life:
     def step(self, *inputs: Input) -> None:
         """Step with `inputs`, and with what follows at once."""
         assert self.raft is not None
-        self._perform(self.raft.step([_NOW, *inputs]))
+        self._perform(self.raft.step([_TICK, *inputs]))
         while self.disk.queue and not self._asynchronous:
             self.sync()
 
@@ -334,7 +334,7 @@ class _Life:
         while self.held and self.held[0][0] <= write.sequence:
             self.letters.append(self.held.pop(0)[1])
         assert self.raft is not None
-        self._perform(self.raft.step([_NOW, Persisted(sequence=write.sequence)]))
+        self._perform(self.raft.step([_TICK, Persisted(sequence=write.sequence)]))
 
     def keep(self) -> Kept:
         """What it is now, for good."""
