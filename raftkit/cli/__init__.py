@@ -12,6 +12,7 @@
     status_view    its status for people
     membership     `raftkit members`, `admit`, `remove`, `promote`, `demote`
     links          `raftkit links`: who hears whom
+    links_view     it as a table
     leadership     `raftkit transfer-leadership`, `step-down`
     upgrade        `raftkit upgrade`: a newer version of the machine comes in force now
     discovered     `raftkit discovered`: who says hello on a multicast network, member or not

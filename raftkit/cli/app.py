@@ -1,7 +1,8 @@
 """What `raftkit …` understands: commands, options, and one line for whatever it does not.
 
 Laws: an option that can't work is refused before anything is made or started, with exit code 2. Commands let
-CannotStart and NotDone pass; `run` says them in one line, behind the command's name.
+CannotStart and NotDone pass; `run` says them in one line, behind the command's name. What takes long to
+import is imported by the command that needs it.
 """
 
 from __future__ import annotations
@@ -15,25 +16,11 @@ from cyclopts import App, CycloptsError, Parameter
 from cyclopts.validators import Number
 
 from raftkit import NodeFailed, RaftInternalError, __version__
-from raftkit.cli import (
-    discovered,
-    init as initialisation,
-    leadership,
-    links,
-    log,
-    membership,
-    replay,
-    run_node,
-    status as condition,
-    upgrade,
-)
-from raftkit.cli.bench import command as benchmark
+from raftkit.cli import leadership, links, membership, replay, upgrade
 from raftkit.cli.bench.workload import Place, Workload
-from raftkit.cli.demo import command as demonstration
-from raftkit.cli.doctor import command as examination
 from raftkit.cli.network import Kind
 from raftkit.cli.order import NotDone
-from raftkit.cli.starting import CannotStart
+from raftkit.cli.starting import CannotLook, CannotStart
 
 __all__ = ["app", "run"]
 
@@ -46,9 +33,8 @@ app = App(
     help="Raft you embed, from the command line.",
     version=f"raftkit {__version__}",
 )
-app.command(log.app)
-app.command(replay.replay)
 for command in (
+    replay.replay,
     membership.members,
     links.links,
     membership.admit,
@@ -61,6 +47,11 @@ for command in (
     upgrade.upgrade,
 ):
     app.command(command)
+app.command(
+    "raftkit.cli.log:app",
+    name="log",
+    help="Look at the log of a node, running or not. Nothing is changed by it.",
+)
 
 
 def _finite(_: object, value: float) -> None:
@@ -109,6 +100,8 @@ def demo(
     json
         Progress goes to stderr; the last line on stdout is one JSON object.
     """
+    from raftkit.cli.demo import command as demonstration
+
     options = demonstration.Options(
         in_process=in_process,
         transport=transport,
@@ -180,6 +173,8 @@ def bench(
     json
         Progress and table go to stderr; the last line on stdout is one JSON object.
     """
+    from raftkit.cli.bench import command as benchmark
+
     options = benchmark.Options(
         workload=workload,
         at=at,
@@ -289,6 +284,8 @@ def init(
     json
         What was made, as one JSON object.
     """
+    from raftkit.cli import init as initialisation
+
     options = initialisation.Options(
         directory=directory,
         members=members,
@@ -344,6 +341,8 @@ def run_one(
     json
         Each line is a JSON object.
     """
+    from raftkit.cli import run_node
+
     options = run_node.Options(directory=directory, machine=machine, config=config, json=json)
     return run_node.run(options)
 
@@ -368,6 +367,8 @@ def status(
     json
         One JSON object, or a list of several.
     """
+    from raftkit.cli import status as condition
+
     options = condition.Options(directories=directories or (Path(),), watch=watch, json=json)
     return condition.run(options)
 
@@ -408,6 +409,8 @@ def discovered_nodes(
     json
         One JSON object.
     """
+    from raftkit.cli import discovered
+
     over = {"group": group, "interface": interface, "cluster": cluster}
     options = discovered.Options(
         directory=directory,
@@ -468,6 +471,8 @@ def doctor(
     json
         One JSON object; with --listen, one each line.
     """
+    from raftkit.cli.doctor import command as examination
+
     over = {"group": group, "interface": interface, "cluster": cluster}
     options = examination.Options(
         place=place,
@@ -501,7 +506,7 @@ def run() -> None:
     except NotDone as error:
         complain(f"{sys.argv[1]}: {error}")
         code = _FAILED
-    except log.CannotLook as error:
+    except CannotLook as error:
         complain(str(error))
         code = _USAGE
     except (NodeFailed, RaftInternalError) as error:

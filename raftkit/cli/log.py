@@ -23,21 +23,18 @@ from rich.text import Text
 from raftkit import ConfigError, LogCorrupt, StorageError, WrongCluster
 from raftkit.cli.factory import CannotLoad, load_factory
 from raftkit.cli.log_rows import HEADING, Row, hexadecimal, rows_of, words_of
+from raftkit.cli.starting import CannotLook
 from raftkit.model import Index
 from raftkit.storage.inspecting import Checked, Inspection, NoDataDirectory, open_inspection
 
-__all__ = ["CannotLook", "app"]
+__all__ = ["app"]
 
 _LONG_BYTES = 64 * 1024 * 1024
 "A directory of so many bytes takes so long to read that progress is shown."
 _STEP = 0.005
 "The part of the whole between two changes of the bar."
 
-app = App(name="log", help="Look at the log of a node, running or not. Nothing is changed by it.")
-
-
-class CannotLook(Exception):
-    """What was asked for can't be looked at. Says why, in one line."""
+app = App(name="log")
 
 
 @app.command

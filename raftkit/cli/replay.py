@@ -18,7 +18,7 @@ import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from raftkit.cli.log import CannotLook
+from raftkit.cli.starting import CannotLook
 from raftkit.driver.recording import RecordingUnreadable, read_recording
 from raftkit.model import NodeId
 from raftkit.testing.replay import (

@@ -1,4 +1,4 @@
-"""What commands that run nodes have in common: names, a directory, Ctrl-C, and what failed first.
+"""What commands have in common: why they can't. And those that run nodes: names, a directory, Ctrl-C.
 
 Law: what can't be is refused before anything is started.
 """
@@ -14,6 +14,7 @@ import trio
 
 __all__ = [
     "INTERRUPTED",
+    "CannotLook",
     "CannotStart",
     "cancel_on_signal",
     "data_directory",
@@ -27,6 +28,10 @@ INTERRUPTED = 130
 
 class CannotStart(Exception):
     """An option asks for what can't be. Says what, and what to do."""
+
+
+class CannotLook(Exception):
+    """What was asked for can't be looked at. Says why, in one line."""
 
 
 def names_of(size: int) -> tuple[str, ...]:

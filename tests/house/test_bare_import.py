@@ -96,3 +96,18 @@ def test_command_line_without_its_extra_says_what_to_install(start: str) -> None
     assert len(lines) == 1, done.stderr
     assert "pip install 'raftkit-trio[cli]'" in lines[0]
     assert (done.returncode, done.stdout) == (2, "")
+
+
+@pytest.mark.slow
+def test_what_only_some_commands_need_is_not_loaded_for_all() -> None:
+    code = "import sys, raftkit.cli.app; print({'rich', 'yaml', 'raftkit.cli.doctor'} & {*sys.modules})"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", "set()\n")
