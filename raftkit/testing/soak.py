@@ -1,6 +1,7 @@
 """Worlds by the thousand: `python -m raftkit.testing.soak` runs seeds until all are done, or time is up.
 
-Prints what was run and how fast; a failure with its seed and the commands that show it again and draw it.
+Prints what was run and how fast, also when Ctrl-C stops it; a failure with its seed and the commands that
+show it again and draw it.
 Exit status 1 if any world failed.
 """
 
@@ -9,15 +10,18 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import signal
 import sys
 import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from itertools import count, islice
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 
@@ -27,6 +31,7 @@ from raftkit.testing.world import InvariantViolated, Report, World
 
 __all__ = ["Failure", "main", "soak"]
 
+T = TypeVar("T")
 BATCH = 4
 "Worlds given to a process at a time: a second or two of work."
 FAILURES_MAX = 10
@@ -71,7 +76,7 @@ def soak(
             yield from run(batch)
         return
     running: deque[Future[list[Report | FullReport | Failure]]] = deque()
-    with ProcessPoolExecutor(jobs) as pool:
+    with ProcessPoolExecutor(jobs, initializer=_ignore_interrupts) as pool:
         try:
             for batch in batches:
                 running.append(pool.submit(run, batch))
@@ -81,6 +86,11 @@ def soak(
                 yield from future.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _ignore_interrupts() -> None:
+    """Ctrl-C reaches all processes of a terminal; what is to be done about it is this one's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _batches(seeds: Iterable[int], seconds: float | None) -> Iterator[list[int]]:
@@ -239,7 +249,7 @@ def _soak(seeds: Iterable[int], options: argparse.Namespace) -> int:
     # On a terminal one line that changes, in a log a line a minute.
     told_every = 1.0 if sys.stderr.isatty() else 60.0
     first, last = None, None
-    for outcome in soak(
+    outcomes = soak(
         seeds,
         nodes=options.nodes,
         deliveries=options.deliveries,
@@ -247,7 +257,8 @@ def _soak(seeds: Iterable[int], options: argparse.Namespace) -> int:
         seconds=options.seconds,
         storm=options.storm if options.full else None,
         transport=_transport(options),
-    ):
+    )
+    for outcome in _until_interrupted(outcomes):
         totals["worlds"] += 1
         first, last = outcome.seed if first is None else first, outcome.seed
         match outcome:
@@ -285,6 +296,12 @@ def _soak(seeds: Iterable[int], options: argparse.Namespace) -> int:
     else:
         _print(result, failures)
     return 1 if failures else 0
+
+
+def _until_interrupted(outcomes: Iterator[T]) -> Iterator[T]:
+    """The same, until Ctrl-C: what was found by then is told."""
+    with suppress(KeyboardInterrupt):
+        yield from outcomes
 
 
 def _add(totals: Counter[str], report: Report | FullReport) -> None:

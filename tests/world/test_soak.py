@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import signal
+import threading
 import time
 from collections.abc import Callable
 from itertools import count
@@ -30,6 +32,26 @@ def test_time_that_is_up_begins_no_more_worlds(jobs: int) -> None:
     assert time.monotonic() - begin < 30
     assert [it.seed for it in outcomes] == list(range(len(outcomes)))
     assert all(isinstance(it, Report) for it in outcomes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_ctrl_c_ends_it_and_what_was_run_is_told(
+    jobs: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
+    threading.Timer(
+        1.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
+    ).start()
+
+    status = soak.main(
+        ["--worlds", "1000000", "--nodes", "3", "--deliveries", "50", "--jobs", jobs, "--json"]
+    )
+
+    told = json.loads(capsys.readouterr().out)
+    assert status == 0
+    assert 0 < told["worlds"] < 1000000
+    assert told["last_seed"] == told["worlds"] - 1
 
 
 @pytest.mark.slow
