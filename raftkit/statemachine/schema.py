@@ -81,6 +81,8 @@ class MethodSchema:
     "The version in force."
     parameters: tuple[Field, ...]
     "In the order in which they are written."
+    places: tuple[int, ...]
+    "Where each of `parameters` stands among the arguments as declared."
     encode: Encode
     "Arguments as declared → its bytes. Raises Refused, or NotYetEnabled."
     decoders: dict[int, Decode]
@@ -342,6 +344,7 @@ def _method(machine: type[StateMachine], method: Method[..., Any], version: int)
         since=method.since,
         version=version,
         parameters=(parameters := tuple(declared[place] for place in places)),
+        places=tuple(places),
         encode=encoder(method.name, parameters, places, version),
         decoders={count: decoder(parameters, places, count) for count in prefixes(parameters)},
         result=result,
