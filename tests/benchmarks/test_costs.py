@@ -12,7 +12,7 @@ from benchmarks.costs import COSTS, Cost, costs, main
 BOUNDS = {
     "commit": Cost(batch_calls=1550, entry_calls=1.05, entry_objects=0.1),
     "encode": Cost(batch_calls=21, entry_calls=0.01, entry_objects=0.01),
-    "decode": Cost(batch_calls=70, entry_calls=0.02, entry_objects=1.01),
+    "decode": Cost(batch_calls=72, entry_calls=0.02, entry_objects=1.01),
     "store": Cost(batch_calls=72, entry_calls=0.01, entry_objects=0.01),
     "typed": Cost(batch_calls=107, entry_calls=67.01, entry_objects=2.1),
 }
