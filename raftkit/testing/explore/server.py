@@ -404,7 +404,7 @@ def _forget_time(raft: Raft) -> None:
     if isinstance(state.role, Leader):
         state.role.heartbeat_due = NEVER
         for progress in state.role.progress.values():
-            progress.heard_at, progress.moved_at = 0, -NEVER
+            progress.heard_at, progress.moved_at, progress.asked = 0, -NEVER, 0
             # Above the configured window a window means nothing.
             progress.window = min(progress.window, state.config.inflight_messages_max)
 
