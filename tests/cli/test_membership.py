@@ -32,6 +32,12 @@ def is_voter(home: Path, name: str) -> bool:
     return roles(home).get(name) == "voter"
 
 
+def is_settled(leader: Path) -> bool:
+    """Whether the latest change is committed: a node is told of it before."""
+    status = json.loads(typed("status", leader, "--json")[1])
+    return bool(status["commit_index"] >= status["configuration_index"])
+
+
 def done(*words: object) -> str:
     code, out, err = typed(*words)
     assert (code, err) == (0, ""), err
@@ -59,7 +65,7 @@ def test_a_group_grows_from_one_to_three_and_shrinks_from_the_shell(tmp_path: Pa
         assert done("members", a) == (
             f"a  {addresses['a']}  voter, leads\nb  {addresses['b']}  voter\nc  {addresses['c']}  voter\n"
         )
-        poll(lambda: roles(b) == dict.fromkeys("abc", "voter"))
+        poll(lambda: roles(b) == dict.fromkeys("abc", "voter") and is_settled(a))
 
         assert done("demote", b, "c").startswith("c is a learner (index ")
         assert done("promote", b, "c").startswith("c is a voter (index ")
