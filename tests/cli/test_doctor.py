@@ -258,13 +258,14 @@ async def test_what_speaks_no_raftkit_is_told(answer: bytes, silence: str) -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            for _ in range(7):
-                sock, _ = listener.accept()
-                with sock:
-                    if answer:
-                        sock.sendall(answer)
-                    elif sock.recv(1) == b"":
-                        continue
+            with suppress(OSError):  # the doctor hangs up, and the listener ends
+                for _ in range(7):
+                    sock, _ = listener.accept()
+                    with sock:
+                        if answer:
+                            sock.sendall(answer)
+                        else:
+                            sock.recv(1)
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
