@@ -1,7 +1,7 @@
 """The one task that owns the core: drain the inbox, step once, do what the effects say, sleep.
 
 Laws: nothing else steps the core, and nothing else interprets its effects, top to bottom. Nothing here
-waits but `sleep`, and for a disk that is quicker than another task: a turn is short. What is sent after a
+waits but `sleep`, and `persist` for a disk that is quick: a turn is short. What is sent after a
 write waits in one queue for this write and all earlier ones.
 """
 

@@ -1,11 +1,12 @@
-"""Who calls `perform`: the loop itself while the disk is quick, a thread beside it when it isn't.
+"""Who calls `perform`: a thread, for which the loop waits a moment as long as the disk is quick.
 
     async with open_writer(storage) as writer:
         if not writer.submit(write):
             sequence = await writer.wait_completed()
 
 Laws: writes are performed in the order in which they were submitted; all that wait go in one `perform`,
-so one sync serves them all (group commit). An error is final and is raised by every later call.
+so one sync serves them all (group commit). An error is final and is raised by every later call. Nothing
+waits for the disk itself: the loop, for a few milliseconds at most, waits for the thread.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ async def open_writer(
 ) -> AsyncGenerator[DiskWriter]:
     """A writer for a real disk. On leaving, what its thread is at is finished; the rest is dropped.
 
-    After `prove_after` seconds without a write, a proof record is written once. `haste` says what the loop
-    may do itself. Leaving waits for the disk, whatever is cancelled: the storage may be closed only when
+    After `prove_after` seconds without a write, a proof record is written once. `haste` says for what the
+    loop waits. Leaving waits for the disk, whatever is cancelled: the storage may be closed only when
     nobody uses it.
     """
     writer = DiskWriter(storage, prove_after, Haste() if haste is None else haste)
@@ -50,11 +51,12 @@ async def open_writer(
 
 @final
 class Haste:
-    """Whether the loop may wait for the disk itself.
+    """Whether the loop waits for a write, and how long.
 
-    A sync of 0.1 ms is over before a thread has been woken and has said so, and costs a third as much; one
-    that takes longer stops heartbeats, and whatever else runs in this loop. So what a disk did last is
-    what it is trusted with: after a write that was late, or some that were slow, the thread does a second's.
+    A sync of 0.1 ms is over before the loop could have gone to sleep and been woken again: to wait costs half
+    of that. One that takes longer would stop heartbeats, and whatever else runs in this loop. So what a disk
+    did last is what it is trusted with: after a write that was late, or some that were slow, nobody waits for
+    a second. Nor for a large write: then there is much to do meanwhile, and the next batch to be gathered.
     """
 
     def __init__(
@@ -62,23 +64,23 @@ class Haste:
         *,
         slow_seconds: float = 0.001,
         late_seconds: float = 0.005,
-        bytes_max: int = 256 * 1024,
+        bytes_max: int = 4096,
         pause_seconds: float = 1.0,
     ) -> None:
-        """Writes of up to `bytes_max` of payload that take `slow_seconds` on the average, and none of them
-        `late_seconds`. After one that does the thread has the next `pause_seconds`.
+        """Waits `late_seconds` at most, for writes of up to `bytes_max` of payload, while they take less than
+        `slow_seconds` on the average; for none in the `pause_seconds` after one that was late.
         """
+        self.late_seconds = late_seconds
         self._slow = slow_seconds
-        self._late = late_seconds
         self._bytes_max = bytes_max
         self._pause = pause_seconds
         self._mean = 0.0
         "Seconds of the last writes, weighted by how recent they are."
         self._resumes = 0.0
-        "When the loop is trusted again."
+        "When the disk is trusted again."
 
     def allows(self, write: Write) -> bool:
-        """Whether to perform `write` in the loop."""
+        """Whether to wait for `write`."""
         return (
             time.monotonic() >= self._resumes
             and write.chunk is None
@@ -88,16 +90,17 @@ class Haste:
     def judge(self, seconds: float) -> None:
         """The loop waited so long for a write."""
         self._mean += (seconds - self._mean) / 16
-        if seconds > self._late or self._mean > self._slow:
+        if seconds >= self.late_seconds or self._mean > self._slow:
             self._mean, self._resumes = 0.0, time.monotonic() + self._pause
 
 
 @final
 class DiskWriter:
-    """A `Writer` for a disk: performs at once what `Haste` allows, and the rest in a thread of its own.
+    """A `Writer` in its own thread, woken by a queue.
 
-    The thread is woken by a queue and answers by a descriptor that the loop waits on: half the latency of
-    a trip through trio's thread pool. The queue is bounded by the core, which limits its uncommitted bytes.
+    It answers by another queue where the loop waits, and else by a descriptor on which the loop sleeps: half
+    the latency of a trip through trio's thread pool. The queue is bounded by the core, which limits its
+    uncommitted bytes.
     """
 
     def __init__(self, storage: Storage, prove_after: float, haste: Haste) -> None:
@@ -105,56 +108,48 @@ class DiskWriter:
         self._prove_after = prove_after
         self._haste = haste
         self._queue: queue.SimpleQueue[Write | None] = queue.SimpleQueue()
-        "None makes the thread look up."
         self._closing = False
-        self._queued = 0
-        "Sequence of the last write that the thread was given."
-        self._using = threading.Lock()
-        "Held by whoever is at the storage."
-        self._proved = True
-        "Nothing was written since the last proof."
-        self._written_at = 0.0
-        "When the last write was done, on the monotonic clock."
-        # Who performs writes these; the thread then rings, and the loop hears it and reads them.
+        self._submitted = 0
+        "Sequence of the last write that was queued."
+        # The thread writes these and then answers or rings; the loop hears it and then reads them.
         self._completed = 0
         self._failure: BaseException | None = None
         self._ended = False
         self._told = 0
+        self._answering = threading.Lock()
+        "Held by whoever looks at the next, and acts on it."
+        self._awaited = False
+        "The loop waits for an answer."
+        self._answers: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._bell = _Bell()
         self._thread = threading.Thread(target=self._run, name="raftkit-writer", daemon=True)
         self._thread.start()
 
     def submit(self, write: Write) -> bool:
-        """Perform a write, or queue it: whether it is durable already. Raises what an earlier one did."""
+        """Queue a write, and wait if `Haste` allows that: whether it is durable already.
+
+        Raises what the thread failed with.
+        """
         if self._failure is not None:
             raise self._failure
-        is_next = self._completed >= self._queued
-        if is_next and self._haste.allows(write) and self._using.acquire(blocking=False):
-            try:
-                return self._perform_here(write)
-            finally:
-                self._using.release()
-        self._queued = write.sequence
+        with self._answering:
+            waits = self._completed == self._submitted and self._haste.allows(write)
+            self._submitted, self._awaited = write.sequence, waits
         self._queue.put(write)
-        return False
+        return waits and self._is_done_in_time()
 
-    @trio.lowlevel.enable_ki_protection  # or Ctrl-C would leave half a record
-    def _perform_here(self, write: Write) -> bool:
-        """Perform it in the loop. What fails is raised by `wait_completed`, as with the thread."""
+    def _is_done_in_time(self) -> bool:
+        """Wait until what was queued is performed, or until that is late."""
         began = time.monotonic()
-        try:
-            self._storage.perform((write,))
-        except BaseException as error:  # noqa: BLE001 - wait_completed raises it
-            self._failure = error
-            self._bell.ring()
-            return False
-        self._completed = self._told = write.sequence
-        self._written_at = time.monotonic()
-        self._haste.judge(self._written_at - began)
-        if self._proved:
-            self._proved = False
-            self._queue.put(None)  # from now on it waits for a pause
-        return True
+        with suppress(queue.Empty):
+            self._answers.get(timeout=self._haste.late_seconds)
+        self._haste.judge(time.monotonic() - began)
+        with self._answering:
+            # What is not performed by now is waited for by nobody here: the thread rings.
+            self._awaited, done = False, self._completed == self._submitted
+            if done:
+                self._told = self._completed
+        return done
 
     async def wait_completed(self) -> int:
         """Wait until more of what was queued is durable; the sequence of the last. One task at a time.
@@ -184,42 +179,44 @@ class DiskWriter:
     def _run(self) -> None:
         """Perform until closed, or until something fails."""
         try:
-            while (writes := self._wait_writes()) is not None:
-                with self._using:
-                    self._perform(writes)
+            proved = True
+            while (
+                writes := self._wait_writes(self._prove_after if not proved else None)
+            ) is not None:
+                if writes:
+                    self._storage.perform(writes)
+                    self._answer(writes[-1].sequence)
+                else:
+                    self._storage.prove()
+                proved = not writes
         except BaseException as error:  # noqa: BLE001 - the loop raises it
             self._failure = error
         self._ended = True
+        self._answers.put(None)
         self._bell.ring()
 
-    def _perform(self, writes: list[Write]) -> None:
-        if writes:
-            self._storage.perform(writes)
-            self._written_at = time.monotonic()
-            self._proved = False
-            self._completed = writes[-1].sequence
+    def _answer(self, completed: int) -> None:
+        with self._answering:
+            self._completed = completed
+            awaited, self._awaited = self._awaited, False
+        if awaited:
+            self._answers.put(None)
+        else:
             self._bell.ring()
-        elif self._pause() == 0.0:
-            self._storage.prove()
-            self._proved = True
 
-    def _wait_writes(self) -> list[Write] | None:
-        """All writes that wait; none when there is something to prove; None when closing."""
+    def _wait_writes(self, timeout: float | None) -> list[Write] | None:
+        """All writes that wait, at least one; none after `timeout` seconds; None when closing."""
         writes: list[Write] = []
-        while not self._closing and len(writes) < _GROUP_MAX:
-            try:
-                write = self._queue.get(timeout=0.0 if writes else self._pause())
-            except queue.Empty:
-                return writes
-            if write is not None:
+        try:
+            write = self._queue.get(timeout=timeout)
+            while not self._closing and write is not None:
                 writes.append(write)
-        return None if self._closing else writes
-
-    def _pause(self) -> float | None:
-        """How long nothing must be written from now on until that is to be proved; None if it is."""
-        if self._proved:
-            return None
-        return max(0.0, self._written_at + self._prove_after - time.monotonic())
+                if len(writes) == _GROUP_MAX:
+                    return writes
+                write = self._queue.get_nowait()
+        except queue.Empty:
+            return writes
+        return None
 
 
 class _Bell:
