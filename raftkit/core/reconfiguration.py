@@ -202,10 +202,14 @@ def _forget(leader: Leader, peer: NodeId) -> None:
 
 
 def _measure(state: State, progress: Progress) -> None:
-    """A round of catching up ends when its target is held, and the next one begins (§4.2.1)."""
+    """A round of catching up ends when its target is held, and the next one begins (§4.2.1).
+
+    Who holds the whole log is through with that one, too: it has nothing to bring.
+    """
     rounds = progress.rounds
     if progress.match_index >= rounds.target:
-        rounds.quick = state.now - rounds.began_at < state.election_ticks[0]
+        took, has_all = state.now - rounds.began_at, progress.match_index == state.log.last_index
+        rounds.quick = has_all or took < state.election_ticks[0]
         rounds.target, rounds.began_at = state.log.last_index, state.now
 
 

@@ -126,8 +126,16 @@ MEMBERSHIP_MUTANTS = (
         "promotes-who-was-slow",
         "§4.2.1 a round that took an election timeout is followed by another",
         "reconfiguration.py",
-        "rounds.quick = state.now - rounds.began_at < state.election_ticks[0]",
+        "rounds.quick = has_all or took < state.election_ticks[0]",
         "rounds.quick = True",
+        _PAPER,
+    ),
+    Mutant(
+        "whoever-has-it-all-is-slow",
+        "§4.2.1 who holds the whole log has caught up, however long that took",
+        "reconfiguration.py",
+        "rounds.quick = has_all or took < state.election_ticks[0]",
+        "rounds.quick = took < state.election_ticks[0]",
         _PAPER,
     ),
     Mutant(

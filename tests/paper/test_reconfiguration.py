@@ -323,6 +323,18 @@ def test_round_that_takes_an_election_timeout_is_followed_by_another() -> None:
     assert (slow, roles(a)) == ("a b c d-joining", "a b c d")
 
 
+def test_who_holds_everything_has_caught_up_however_long_that_took() -> None:
+    """§4.2.1: the next round has nothing to bring, so it is over at once, in the step that says so."""
+    a = _with_learner(promote=True)
+    for _ in range(ELECTION_MIN // HEARTBEAT + 1):
+        a.tick(HEARTBEAT)
+        everyone_answers(a, "bc")
+
+    accepted_by(a, "d")
+
+    assert roles(a) == "a b c d"
+
+
 def test_new_leader_goes_on_with_who_joins() -> None:
     """§4.2.1: it is in the log who is to become a voter, so no leader has to be told."""
     a = leader("1 1", configuration=group("abc", joining="d"))
