@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from itertools import count
 from unittest.mock import patch
 
 import attrs
 import pytest
 
+from raftkit.core import Raft, replication
+from raftkit.core.raft import RULES
+from raftkit.core.state import Leader, State
 from raftkit.messages import AppendAccepted, Message, Write
 from raftkit.model import Identity, Index, NodeId
 from raftkit.testing.world import InvariantViolated, World
@@ -109,6 +113,27 @@ def test_a_driver_that_lets_a_rolled_back_server_speak_is_noticed() -> None:
     roll_back = Server.roll_back
     with patch.object(Server, "roll_back", unbarred):
         assert first_violation() == "S33 BarredIsSilent"
+
+
+@pytest.mark.slow
+def test_a_core_that_lets_everything_wait_is_noticed() -> None:
+    """A driver that believes it tells news late from which something would have come."""
+    with patch.object(Raft, "can_wait", return_value=True):
+        assert first_violation() == "S34 Patience"
+
+
+@pytest.mark.slow
+def test_a_core_that_concludes_in_two_steps_is_noticed() -> None:
+    """Whatever comes of a batch comes of it at once, not with the next."""
+
+    turns = count()
+
+    def hesitant(state: State, leader: Leader) -> bool:
+        return next(turns) % 2 == 1 and replication.advance_commit(state, leader)
+
+    rules = [hesitant if it is replication.advance_commit else it for it in RULES[Leader]]
+    with patch.dict(RULES, {Leader: tuple(rules)}):
+        assert first_violation() == "S35 Settled"
 
 
 @pytest.mark.slow

@@ -12,6 +12,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeVarTuple
 
+import attrs
+
 from raftkit.changes import Change, ChangeMembership
 from raftkit.core import Raft
 from raftkit.driver import Freshness, Life
@@ -58,6 +60,8 @@ NOBODY, WRONG = 0.1, 0.02
 "Chances that nobody has a part of a snapshot that is sought, and that what is given of it is wrong."
 EPOCH_NS = 1_700_000_000_000_000_000
 "Where their wall clocks begin."
+RESTS = 16
+"One turn of about so many ends with a step that nothing led to (S35)."
 STALL_TICKS = 100
 "A disk that does nothing for around this long is said to stand still."
 
@@ -104,7 +108,8 @@ class Server:
         self._asked_ns: dict[int, int] = {}
         self._ticked = 0
         self._held: deque[tuple[int, Send]] = deque()
-        self._machine_free_at = 0.0
+        self.applies_until = 0.0
+        "When its machine is through with what it was handed."
         self._on_crash = on_crash
         self._on_configuration = on_configuration
 
@@ -123,7 +128,7 @@ class Server:
         self._ticked = int(self._clock)
         self._freshness = Freshness()
         self._asked_ns.clear()
-        self._machine_free_at = stage.agenda.now
+        self.applies_until = stage.agenda.now
         self.applied_index = Index(0) if self.disk.snapshot is None else self.disk.snapshot.index
         self.ghosts.started(self.shadow, self.raft)
         stage.tell(f"{self.identity.id} starts in term {self.raft.term}")
@@ -272,6 +277,8 @@ class Server:
             else:
                 inputs, self._inbox = self._inbox, []
             self._step(inputs)
+        if self.raft is not None and not self.paused and self.ghosts.steps % RESTS == 0:
+            self._step([])
         self._turn_due = False
         self._schedule_wake()
 
@@ -294,6 +301,9 @@ class Server:
         effects = raft.step(inputs) if self.recorded is None else self.recorded.step(raft, inputs)
         if idle and effects != Effects():
             fail("S34 Patience", f"{self.identity} could not wait with {alone}: {effects}")
+        # Entries to apply are handed over as there is room, not as much as there is room.
+        if not inputs and attrs.evolve(effects, apply=()) != Effects():
+            fail("S35 Settled", f"{self.identity} had not concluded all: {effects}")
         if self.stage.trace is not None:
             self.stage.tell(f"{self.identity.id} {raft.role} {raft.term}: {inputs} → {effects}")
         self.ghosts.stepped(self.shadow, inputs, effects)
@@ -431,9 +441,9 @@ class Server:
     def _apply(self, index: Index) -> None:
         """The machine, which does one thing after the other, is at `index` after a while."""
         agenda = self.stage.agenda
-        begins = max(agenda.now, self._machine_free_at)
-        self._machine_free_at = begins + self.stage.around(self.stage.swarm.apply)
-        self._after(self._machine_free_at - agenda.now, self._applied, index)
+        begins = max(agenda.now, self.applies_until)
+        self.applies_until = begins + self.stage.around(self.stage.swarm.apply)
+        self._after(self.applies_until - agenda.now, self._applied, index)
 
     def _applied(self, index: Index) -> None:
         if self.outdated:

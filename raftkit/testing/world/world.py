@@ -19,7 +19,6 @@ from functools import cache
 
 import attrs
 
-from raftkit.core import Raft
 from raftkit.core.state import Leader
 from raftkit.driver import Recorder
 from raftkit.membership import Configuration, Member, Role, Settings
@@ -381,7 +380,7 @@ class World:
                 configuration = leader.raft.configuration
                 members = [s for s in quorum if configuration.knows(s.identity)]
                 elected = elected or self._leader_of(members) is leader
-                if elected and _is_settled(leader.raft) and self._leader_of(members) is leader:
+                if elected and _is_settled(leader, quorum) and self._leader_of(members) is leader:
                     return members
             limit = LEADER_TICKS_MAX + elected * (LEADER_TICKS_MAX + CATCH_UP_TICKS * last)
             if self.stage.agenda.now > begin + limit:
@@ -402,6 +401,8 @@ class World:
         """L2: a proposal commits, and all of the quorum hold, commit and apply the same log."""
         agenda, begin = self.stage.agenda, self.ghosts.commit_index
         limit = LEADER_TICKS_MAX + CATCH_UP_TICKS * max(s.shadow.issued.last_index for s in quorum)
+        # What the storm handed to slow machines is applied as slowly as it was.
+        limit += max(0.0, *(s.applies_until - agenda.now for s in quorum))
         deadline, propose_at = agenda.now + limit, agenda.now
         while agenda.now < deadline:
             leader = self._leader_of(quorum)
@@ -412,7 +413,7 @@ class World:
             last = self.ghosts.commit_index
             if last > begin and all(_has_all(server, last) for server in quorum):
                 return
-        fail("L2 Agrees", f"not in {limit} ticks: {begin}, {_states(quorum)}")
+        fail("L2 Agrees", f"not in {limit:.0f} ticks: {begin}, {_states(quorum)}")
 
     def _hands_over(self, quorum: list[Server]) -> bool:
         """L5: leadership goes where it is asked to go. False if there is nobody to take it."""
@@ -509,12 +510,21 @@ def _has_all(server: Server, last: Index) -> bool:
     return server.outdated or last == server.applied_index
 
 
-def _is_settled(raft: Raft) -> bool:
-    """Whether no change of the group is under way at this leader."""
+def _is_settled(leader: Server, quorum: list[Server]) -> bool:
+    """Whether no change of the group is under way here: also none that ends this leadership.
+
+    A server that was let go too early, when nothing named it but a message on its way, will never join.
+    """
+    raft, there = leader.raft, {server.identity for server in quorum}
+    assert raft is not None
     return (
         raft.configuration_index <= raft.commit_index
         and not raft.configuration.outgoing
-        and all(member.role is not Role.JOINING for member in raft.configuration.members)
+        and raft.configuration.votes(leader.identity.id)
+        and all(
+            it.role is not Role.JOINING or it.identity not in there
+            for it in raft.configuration.members
+        )
     )
 
 
