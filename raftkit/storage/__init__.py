@@ -1,7 +1,7 @@
 """Storage: a write reported durable is there after any crash, or the node learns otherwise.
 
     Write ──▶ Writer ──▶ Storage.perform ──▶ Log ──▶ Segment ──▶ Disk
-         loop or thread    FileStorage        records   a file      the system's, or simulated
+         in a thread       FileStorage        records   a file      the system's, or simulated
                               ├── IdentityFile   whose directory, how often opened
                               └── Snapshots      one file each, by rename
 

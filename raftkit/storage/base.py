@@ -128,10 +128,12 @@ def fitting(runs: Iterable[Run], bytes_max: int) -> Iterator[Run]:
 
 
 class Writer(Protocol):
-    """Performs writes: at once where a disk is quick, beside the loop, or with virtual latency."""
+    """Performs writes: in a thread of its own, at once, or with virtual latency."""
 
     def submit(self, write: Write) -> bool:
-        """Perform a write, which is then durable: True; or queue it, for `wait_completed` to tell of.
+        """Queue a write for `wait_completed` to tell of; or True: it is durable already.
+
+        That may take the few milliseconds for which a quick disk is waited for.
 
         Writes are performed in order, those that wait with one sync.
         """

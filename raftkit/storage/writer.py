@@ -98,8 +98,8 @@ class Haste:
 class DiskWriter:
     """A `Writer` in its own thread, woken by a queue.
 
-    It answers by another queue where the loop waits, and else by a descriptor on which the loop sleeps: half
-    the latency of a trip through trio's thread pool. The queue is bounded by the core, which limits its
+    It answers by a lock where the loop waits, and else by a descriptor on which the loop sleeps: half the
+    latency of a trip through trio's thread pool. The queue is bounded by the core, which limits its
     uncommitted bytes.
     """
 
@@ -118,9 +118,8 @@ class DiskWriter:
         self._told = 0
         self._answering = threading.Lock()
         "Held by whoever looks at the next, and acts on it."
-        self._awaited = False
-        "The loop waits for an answer."
-        self._answers: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._awaited: threading.Lock | None = None
+        "For this the loop waits, until the thread releases it."
         self._bell = _Bell()
         self._thread = threading.Thread(target=self._run, name="raftkit-writer", daemon=True)
         self._thread.start()
@@ -132,21 +131,23 @@ class DiskWriter:
         """
         if self._failure is not None:
             raise self._failure
+        awaited: threading.Lock | None = None
         with self._answering:
-            waits = self._completed == self._submitted and self._haste.allows(write)
-            self._submitted, self._awaited = write.sequence, waits
+            if self._completed == self._submitted and self._haste.allows(write):
+                awaited = threading.Lock()
+                awaited.acquire()
+            self._submitted, self._awaited = write.sequence, awaited
         self._queue.put(write)
-        return waits and self._is_done_in_time()
+        return awaited is not None and self._is_done_in_time(awaited)
 
-    def _is_done_in_time(self) -> bool:
+    def _is_done_in_time(self, awaited: threading.Lock) -> bool:
         """Wait until what was queued is performed, or until that is late."""
         began = time.monotonic()
-        with suppress(queue.Empty):
-            self._answers.get(timeout=self._haste.late_seconds)
+        awaited.acquire(timeout=self._haste.late_seconds)
         self._haste.judge(time.monotonic() - began)
         with self._answering:
             # What is not performed by now is waited for by nobody here: the thread rings.
-            self._awaited, done = False, self._completed == self._submitted
+            self._awaited, done = None, self._completed == self._submitted
             if done:
                 self._told = self._completed
         return done
@@ -192,15 +193,16 @@ class DiskWriter:
         except BaseException as error:  # noqa: BLE001 - the loop raises it
             self._failure = error
         self._ended = True
-        self._answers.put(None)
+        self._answer(self._completed)
         self._bell.ring()
 
     def _answer(self, completed: int) -> None:
+        """Tell how far it is, where that is waited for."""
         with self._answering:
             self._completed = completed
-            awaited, self._awaited = self._awaited, False
-        if awaited:
-            self._answers.put(None)
+            awaited, self._awaited = self._awaited, None
+        if awaited is not None:
+            awaited.release()
         else:
             self._bell.ring()
 
