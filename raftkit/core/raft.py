@@ -122,6 +122,7 @@ RULES: dict[type[Role], tuple[Callable[[State, Never], bool], ...]] = {
         reads.confirm,
         # After reads were confirmed: the next round takes those that wait.
         contact.beat,
+        # Before anything is sent: who is doubted is asked first.
         replication.ask_between_heartbeats,
         # What is sent carries everything concluded above.
         replication.feed_followers,

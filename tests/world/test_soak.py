@@ -39,14 +39,17 @@ def test_time_that_is_up_begins_no_more_worlds(jobs: int) -> None:
 def test_ctrl_c_ends_it_and_what_was_run_is_told(
     jobs: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job has none
+    # A shell's background job has no handler.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(
         1.5, signal.pthread_kill, (threading.main_thread().ident, signal.SIGINT)
     ).start()
-
-    status = soak.main(
-        ["--worlds", "1000000", "--nodes", "3", "--deliveries", "50", "--jobs", jobs, "--json"]
-    )
+    try:
+        status = soak.main(
+            ["--worlds", "1000000", "--nodes", "3", "--deliveries", "50", "--jobs", jobs, "--json"]
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
 
     told = json.loads(capsys.readouterr().out)
     assert status == 0
