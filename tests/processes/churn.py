@@ -4,8 +4,9 @@
 
 Each node is a process. Three founders serve writers, one command after the other; a fourth node is admitted,
 gets a snapshot, becomes a voter, is removed and killed, loses its directory, and begins anew. The founders
-are asked for these changes in turn, whoever leads. A *gap* is a time without any finished write. Exits with 1
-if a write failed or was lost, or anybody was elected.
+are asked for these changes in turn, whoever leads. A *gap* is a time without any finished write; beside the
+longest stands what the machine did meanwhile. Exits with 1 if a write failed or was lost, or anybody was
+elected.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import trio
 
 from tests.processes.changeable import FOUNDERS
 from tests.processes.group import Group, Refused
+from tests.processes.surroundings import Surroundings
 from tests.processes.transfers import CALL_SECONDS, Load, p99
 
 __all__ = ["Figures", "measure"]
@@ -32,6 +34,20 @@ __all__ = ["Figures", "measure"]
 NEWCOMER = "d"
 LOOK_SECONDS = 0.05
 "Between two looks at how far the newcomer is."
+GAPS_TOLD = 5
+
+
+@attrs.frozen(kw_only=True)
+class Gap:
+    """A time without any finished write."""
+
+    at_seconds: float
+    "Since the first change."
+    ms: float
+    sync_ms: float
+    "The longest sync of another file on that disk meanwhile."
+    lag_ms: float
+    "How late this process was woken meanwhile."
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +74,8 @@ class Figures:
     "The longest time without a finished write."
     gap_p99: float
     "Of the times between two finished writes."
+    longest: tuple[Gap, ...]
+    "The longest gaps, and what the machine did meanwhile."
 
 
 @attrs.define(eq=False)
@@ -126,9 +144,10 @@ async def measure(directory: Path, *, seconds: float, writers: int, writes_befor
     """After so many writes, let the fourth node come and go for so long, under load."""
     names = (*FOUNDERS, NEWCOMER)
     group = Group(directory=directory, names=names, program=("tests.processes.changeable",))
-    load, churn = Load(group), _Churn(group)
+    load, churn, surroundings = Load(group), _Churn(group), Surroundings(directory)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(group.run)
+        nursery.start_soon(surroundings.watch)
         await group.wait_for(lambda: group.leader)
         async with trio.open_nursery() as writing:
             for number in range(writers):
@@ -140,7 +159,8 @@ async def measure(directory: Path, *, seconds: float, writers: int, writes_befor
             ended, elections = time.monotonic(), max(group.leaders) - first
             load.over = True
         nursery.cancel_scope.cancel()
-    pauses = [b - a for a, b in pairwise(load.finished) if a >= began and b <= ended]
+    gaps = [(b - a, a, b) for a, b in pairwise(load.finished) if a >= began and b <= ended]
+    pauses = [seconds for seconds, _, _ in gaps]
     return Figures(
         admitted=len(churn.lives),
         by_snapshot=churn.by_snapshot,
@@ -152,6 +172,15 @@ async def measure(directory: Path, *, seconds: float, writers: int, writes_befor
         to_vote_median=round(sorted(churn.lives)[len(churn.lives) // 2] * 1000, 1),
         gap_max=round(max(pauses) * 1000, 1),
         gap_p99=p99(pauses),
+        longest=tuple(
+            Gap(
+                at_seconds=round(a - began, 1),
+                ms=round(seconds * 1000, 1),
+                sync_ms=round(surroundings.longest_sync(a, b) * 1000, 1),
+                lag_ms=round(surroundings.longest_lag(a, b) * 1000, 1),
+            )
+            for seconds, a, b in sorted(gaps, reverse=True)[:GAPS_TOLD]
+        ),
     )
 
 
@@ -190,8 +219,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.json:
         print(json.dumps(figures))
     else:
+        longest = figures.pop("longest")
         for name, value in figures.items():
             print(f"{name:20} {value}")
+        for gap in longest:
+            print("gap", ", ".join(f"{name} {value}" for name, value in gap.items()))
     return 1 if figures["failed"] or figures["elections"] else 0
 
 
