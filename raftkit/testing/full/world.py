@@ -340,7 +340,9 @@ class FullWorld:
         fate = self.rng.choice(("dead", "dead", "isolated", "deaf", "mute", "half"))
         self.story.tell(f"{server.id} is {fate} for good")
         others = [it.id for it in self.servers if it is not server]
-        friend = self.rng.choice(quorum).id if fate == "half" and len(self.servers) >= 5 else None
+        # Two connected servers must be no quorum: so this one can disturb, but not lead.
+        smallest = min(len(half) for it in self.churn.possible() for half in it.halves)
+        friend = self.rng.choice(quorum).id if fate == "half" and smallest >= 5 else None
         if fate == "dead" and server.running and not server.disk.is_off:
             server.crash()
         for other in others:
