@@ -287,21 +287,32 @@ class Raft:
             case _:
                 return max(0, state.election_deadline - state.now)
 
-    def can_wait(self, news: Applied | Persisted) -> bool:
+    def can_wait(self, news: Applied | Persisted | Receive) -> bool:
         """Whether nothing would come of `news` by itself: it may be told with whatever is next.
 
         Nothing comes of what was applied if nothing is left to apply, nor of a leader's own disk as long as
-        its followers have nothing more than is committed (§3.6: the leader counts only itself).
+        its followers have nothing more than is committed (§3.6: the leader counts only itself), nor of a
+        follower that acknowledges what others committed before.
         """
         state, leader = self.state, self.state.role
         if state.applying_index < min(state.commit_index, state.durability.index):
             return False
-        return isinstance(news, Applied) or (
-            isinstance(leader, Leader)
-            and state.durability.index >= state.commit_index
-            and len(self.configuration.voters) > 1
-            and all(it.match_index <= state.commit_index for it in leader.progress.values())
-        )
+        match news:
+            case Applied():
+                return True
+            case Receive(sender=sender, message=AppendAccepted() as message):
+                return isinstance(leader, Leader) and replication.is_no_news(
+                    state, leader, sender, message
+                )
+            case Receive():
+                return False
+            case Persisted():
+                return (
+                    isinstance(leader, Leader)
+                    and state.durability.index >= state.commit_index
+                    and len(self.configuration.voters) > 1
+                    and all(it.match_index <= state.commit_index for it in leader.progress.values())
+                )
 
     # ── what it does ──
 

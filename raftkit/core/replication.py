@@ -28,6 +28,7 @@ __all__ = [
     "advance_commit",
     "ask_between_heartbeats",
     "feed_followers",
+    "is_no_news",
     "next_question_due",
     "on_append_accepted",
     "on_append_entries",
@@ -154,6 +155,26 @@ def on_append_accepted(state: State, sender: Identity, message: AppendAccepted) 
     progress.heard_at = state.now
     progress.acknowledge(message.index, state.now)
     progress.stream()
+
+
+def is_no_news(state: State, leader: Leader, sender: Identity, message: AppendAccepted) -> bool:
+    """Whether an acknowledgement tells the leader nothing on which it acts: a majority has it already.
+
+    Not where the follower is to be sent more, or somebody waits for what it holds; nor where it would be
+    asked soon for what it has just acknowledged.
+    """
+    progress = state.progress_of(sender)
+    return (
+        progress is not None
+        and message.term == state.current_term
+        and message.index <= state.commit_index
+        and progress.next_index > state.log.last_index
+        and state.configuration.votes(sender.id)
+        and leader.transfer is None
+        and not state.resigns
+        and not state.durability.stalled
+        and not _asks_by_itself(state)
+    )
 
 
 def on_append_rejected(state: State, sender: Identity, message: AppendRejected) -> None:

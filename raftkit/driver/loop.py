@@ -25,6 +25,7 @@ from raftkit.messages import (
     Input,
     Persisted,
     ReadSnapshot,
+    Receive,
     Send,
     Tick,
     Write,
@@ -33,6 +34,9 @@ from raftkit.model import Run
 from raftkit.snapshot import SeekSnapshot, SnapshotMeta
 
 __all__ = ["Clock", "Duties", "Loop"]
+
+NOTES_MAX = 64
+"News that may wait, so that whoever sends much of it fills no memory."
 
 
 def _trio_ns() -> int:
@@ -104,10 +108,10 @@ class Loop:
         self._inbox.append(item)
         self._news.set()
 
-    def note(self, news: Applied | Persisted) -> None:
+    def note(self, news: Applied | Persisted | Receive) -> None:
         """Give `news` to the core with the next batch, which comes at once only if the core can't wait."""
         self._inbox.append(news)
-        if not self.raft.can_wait(news):
+        if len(self._inbox) > NOTES_MAX or not self.raft.can_wait(news):
             self._news.set()
 
     def wake(self) -> None:

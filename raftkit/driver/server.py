@@ -439,7 +439,7 @@ class Server:
         self.presences.hear(sender.id)
         if not isinstance(body, DriverMessage):  # most are of the core
             self.links.greeting.note_message(sender, body)
-            self._loop.put(Receive(sender=sender, message=body))
+            self._loop.note(Receive(sender=sender, message=body))
             return
         match body:
             case Forward() | ForwardAccepted() | ForwardRefused():

@@ -9,7 +9,7 @@ import attrs
 import pytest
 import trio
 
-from raftkit.driver.loop import Clock, Duties, Loop
+from raftkit.driver.loop import NOTES_MAX, Clock, Duties, Loop
 from raftkit.membership import Configuration, Member
 from raftkit.messages import (
     Applied,
@@ -184,6 +184,24 @@ async def test_what_can_wait_is_told_with_the_next_batch(
     assert before == 1
     told = [Persisted(sequence=1), Applied(index=Index(1)), Read(ticket=1)]
     assert bench.core.batches[1][1:] == told
+
+
+async def test_of_what_can_wait_only_so_much_does(autojump_clock: trio.testing.MockClock) -> None:
+    """Followers that say it over and over fill no memory."""
+    bench = Bench(ScriptedCore(patient=True))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.loop.run)
+        bench.loop.wake()
+        for count in (NOTES_MAX, 1):
+            await trio.testing.wait_all_tasks_blocked()
+            before = len(bench.core.batches)
+            for _ in range(count):
+                bench.loop.note(Applied(index=Index(1)))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert (before, len(bench.core.batches)) == (1, 2)
+    assert len(bench.core.batches[1]) == 1 + NOTES_MAX + 1
 
 
 async def test_one_step_takes_everything_that_came(autojump_clock: trio.testing.MockClock) -> None:

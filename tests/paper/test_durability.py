@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from raftkit.core.durability import Durability
+from raftkit.leadership import TransferLeadership
 from raftkit.messages import (
     DURABLE_BEFORE,
     AppendAccepted,
@@ -15,6 +18,7 @@ from raftkit.messages import (
     Heartbeat,
     HeartbeatReply,
     Message,
+    PeerUnreachable,
     Persisted,
     PreVoteReply,
     PreVoteRequest,
@@ -25,12 +29,15 @@ from raftkit.messages import (
     Receive,
     SnapshotChunk,
     SnapshotReply,
+    StorageStalled,
+    Unfit,
     VoteReply,
     VoteRequest,
 )
-from raftkit.model import Index, Term
+from raftkit.model import Identity, Index, NodeId, Term
 from tests.paper.server import (
     ELECTION_MAX,
+    ELECTION_MIN,
     Server,
     accepted_by,
     append,
@@ -282,6 +289,107 @@ def test_what_was_applied_can_wait_if_nothing_is_left_to_apply() -> None:
     at_the_end = a.raft.can_wait(Applied(index=a.raft.state.applying_index))
 
     assert (in_the_middle, at_the_end) == (False, True)
+
+
+def acknowledged(
+    it: Server, by: NodeId | Identity = "c", *, index: int = 0, term: int = 0
+) -> Receive:
+    """That follower has the leader's whole log on its disk, or as much as is said."""
+    message = AppendAccepted(
+        term=Term(term or it.raft.term), index=Index(index or it.raft.last_index)
+    )
+    return Receive(sender=who(by) if isinstance(by, str) else by, message=message)
+
+
+def decided(it: Server) -> Server:
+    """It wrote an entry, and so did b: a majority."""
+    it.propose(b"x")
+    it.persist_all()
+    it.apply_all()
+    accepted_by(it, "b")
+    it.apply_all()
+    return it
+
+
+def test_what_the_last_of_all_wrote_can_wait() -> None:
+    """§3.5: a majority has it already, and nothing is committed or sent by another copy."""
+    a = leader()
+    a.propose(b"x")
+    a.persist_all()
+    a.apply_all()
+    decides = acknowledged(a)
+    first = a.raft.can_wait(decides)
+    accepted_by(a, "b")
+    a.apply_all()
+
+    assert (first, a.raft.can_wait(decides)) == (False, True)
+
+
+@pytest.mark.parametrize(
+    "say",
+    [
+        lambda a: acknowledged(a, "d"),
+        lambda a: acknowledged(a, who("c", 2)),
+        lambda a: acknowledged(a, term=a.raft.term + 1),
+        lambda a: acknowledged(a, term=a.raft.term - 1),
+        lambda a: acknowledged(a, index=a.raft.last_index + 1),
+        lambda a: Receive(sender=who("c"), message=beat(a)),
+    ],
+    ids=["a learner", "another incarnation", "a later term", "an earlier one", "more", "a beat"],
+)
+def test_what_others_say_can_not_wait(say: Callable[[Server], Receive]) -> None:
+    """§3.3, §4.2.1: a learner may have caught up, a leader be deposed, and a stranger is nobody."""
+    a = decided(leader(configuration=group("abc", learners="d")))
+
+    assert a.raft.can_wait(acknowledged(a))
+    assert not a.raft.can_wait(say(a))
+
+
+def stall(it: Server) -> Effects:
+    """Its oldest write is reported to stand still."""
+    return it.step(StorageStalled(sequence=it.unwritten[0].sequence))
+
+
+@pytest.mark.parametrize(
+    "happens",
+    [
+        lambda a: a.step(TransferLeadership(ticket=1, target="c")),
+        lambda a: (a.propose(b"y"), stall(a)),
+        lambda a: (a.tick(ELECTION_MIN), a.step(Unfit(reason="older code"))),
+        lambda a: a.step(PeerUnreachable(peer="c", succession=())),
+    ],
+    ids=["handing over", "stalled", "unfit", "probing"],
+)
+def test_what_somebody_waits_for_can_not_wait(happens: Callable[[Server], object]) -> None:
+    """§3.10, §10.2.1: who holds the whole log is handed over to, and a probe's answer is sent more."""
+    a = decided(leader())
+    last = acknowledged(a)
+    before = a.raft.can_wait(last)
+
+    happens(a)
+
+    assert (before, a.raft.can_wait(last)) == (True, False)
+
+
+def test_acknowledgement_that_makes_room_for_more_can_not_wait() -> None:
+    """§10.2.1: the window of that follower was full."""
+    a = leader(inflight_messages_max=1)
+    half = a.raft.last_index + 1
+    for command in (b"x", b"y"):
+        a.propose(command)
+        a.persist_all()
+    a.step(acknowledged(a, "b", index=half))
+    a.apply_all()
+
+    assert a.raft.commit_index == half
+    assert not a.raft.can_wait(acknowledged(a, index=half))
+
+
+def test_acknowledgement_that_would_be_asked_for_can_not_wait() -> None:
+    """§3.5: where questions come between heartbeats, the next would be one for it."""
+    a = decided(leader(retry_ms=20))
+
+    assert not a.raft.can_wait(acknowledged(a))
 
 
 def durability(index: int = 5) -> Durability:

@@ -32,6 +32,7 @@ from raftkit.messages import (
     Read,
     ReadConfirmed,
     ReadSnapshot,
+    Receive,
     Send,
     SnapshotRead,
     SnapshotTaken,
@@ -297,7 +298,7 @@ class Server:
             inputs.insert(0, tick)
             self._ticked = now
         alone = inputs[0] if len(inputs) == 1 else None
-        idle = isinstance(alone, Applied | Persisted) and raft.can_wait(alone)
+        idle = isinstance(alone, Applied | Persisted | Receive) and raft.can_wait(alone)
         effects = raft.step(inputs) if self.recorded is None else self.recorded.step(raft, inputs)
         if idle and effects != Effects():
             fail("S34 Patience", f"{self.identity} could not wait with {alone}: {effects}")
