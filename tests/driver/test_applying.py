@@ -1,4 +1,4 @@
-"""What the apply task does when a snapshot comes in the place of entries."""
+"""Where entries are applied, and what the apply task does when a snapshot comes in their place."""
 
 from __future__ import annotations
 
@@ -138,14 +138,45 @@ async def test_what_comes_after_something_else_waits_for_it() -> None:
         nursery.start_soon(life.applying.run)
         await trio.testing.wait_all_tasks_blocked()
         life.applying.put(_empty(1, 3 * SLICE_ENTRIES_MAX))
-        await trio.lowlevel.checkpoint()
+        while life.applying.applied == 0:
+            await trio.lowlevel.checkpoint()
         between = life.applying.applied
         life.applying.put(_empty(3 * SLICE_ENTRIES_MAX + 1, 3 * SLICE_ENTRIES_MAX + 1))
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
 
-    assert between < 3 * SLICE_ENTRIES_MAX
+    assert 0 < between < 3 * SLICE_ENTRIES_MAX
     assert life.applying.applied == 3 * SLICE_ENTRIES_MAX + 1
+
+
+async def test_what_is_given_together_is_applied_in_its_order() -> None:
+    """Two slices, of which none is lost."""
+    life = Life(full_replica())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.applying.run)
+        await trio.testing.wait_all_tasks_blocked()
+        life.applying.put(_empty(1, 2), _empty(3, 4))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert life.reported == [Applied(index=Index(2)), Applied(index=Index(4))]
+    assert life.applying.applied == 4
+
+
+@pytest.mark.parametrize("end", [Applying.close, Applying.diverge])
+async def test_nothing_is_applied_to_a_state_that_is_closed_or_wrong(
+    end: Callable[[Applying, str], None],
+) -> None:
+    life = Life(full_replica())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(life.applying.run)
+        await trio.testing.wait_all_tasks_blocked()
+        end(life.applying, "why not")
+        life.applying.put(_empty(1, 2))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert life.applying.applied == 0
 
 
 async def test_a_snapshot_does_not_say_whether_a_command_without_session_happened() -> None:
