@@ -204,6 +204,24 @@ async def test_of_what_can_wait_only_so_much_does(autojump_clock: trio.testing.M
     assert len(bench.core.batches[1]) == 1 + NOTES_MAX + 1
 
 
+async def test_what_can_not_wait_is_told_at_once(autojump_clock: trio.testing.MockClock) -> None:
+    """A follower's acknowledgement comes of its write, and what is left to apply of what was applied."""
+    bench = Bench()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(bench.loop.run)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.loop.on_persisted(1)
+        await trio.testing.wait_all_tasks_blocked()
+        bench.loop.note(Applied(index=Index(1)))
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert [it[1:] for it in bench.core.batches] == [
+        [Persisted(sequence=1)],
+        [Applied(index=Index(1))],
+    ]
+
+
 async def test_one_step_takes_everything_that_came(autojump_clock: trio.testing.MockClock) -> None:
     bench = Bench()
     bench.loop.put(Persisted(sequence=1))
