@@ -206,6 +206,19 @@ async def test_a_refused_forward_did_not_happen_and_is_tried_again_after_a_pause
     assert bench.sent[-1] == ("b", Forward(request=2, payloads=(PAYLOAD,)))
 
 
+async def test_the_pause_after_a_refusal_is_of_that_leader_alone() -> None:
+    bench = Bench()
+    bench.submit()
+    bench.collect()
+    bench.hear(ForwardRefused(request=1, reason=Refusal.NOT_LEADER, leader=None))
+    bench.collect()
+    assert len(bench.sent) == 1
+    bench.core.leader, bench.core.term = "c", Term(2)
+    bench.collect()
+
+    assert bench.sent[1:] == [("c", Forward(request=2, payloads=(PAYLOAD,)))]
+
+
 async def test_only_who_was_asked_can_answer() -> None:
     bench = Bench(core=Core(leader="c"))
     call = bench.submit()
