@@ -504,6 +504,7 @@ DRIVER_MUTANTS = (
         "            if batch.once and batch.forward is not None:\n"
         "                self._late[request] = attrs.evolve(batch, at=now)\n",
         "            pass\n",
+        _FORWARDING,
         _LEADERSHIP,
     ),
     _mistake(
