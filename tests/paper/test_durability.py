@@ -291,6 +291,16 @@ def test_what_was_applied_can_wait_if_nothing_is_left_to_apply() -> None:
     assert (in_the_middle, at_the_end) == (False, True)
 
 
+def test_what_a_follower_applied_can_wait_too() -> None:
+    """Ours: its leader is not told."""
+    obeys = follower(of="b")
+    obeys.receive("b", append(obeys.raft.term, (1, 1), "1", commit=2))
+    obeys.persist_all()
+
+    assert obeys.raft.state.applying_index == 2
+    assert obeys.raft.can_wait(Applied(index=Index(2)))
+
+
 def acknowledged(
     it: Server, by: NodeId | Identity = "c", *, index: int = 0, term: int = 0
 ) -> Receive:

@@ -415,6 +415,19 @@ def test_probed_follower_is_asked_soon_when_it_has_another_link() -> None:
     assert pauses(questions(a, 4 * RETRY))[0] <= RETRY
 
 
+def test_follower_that_is_sent_something_anew_is_asked_as_soon_as_at_first() -> None:
+    """§3.5: what was asked in vain, of one that has restarted, was about something else."""
+    a = leader("1 1")
+    for _ in range(8):
+        a.tick(RETRY)
+        a.receive("b", beat(a, index=1))
+        a.receive("c", beat(a, index=3))
+
+    a.propose(b"x")
+
+    assert pauses(questions(a, 4 * RETRY)) == [RETRY, 2 * RETRY]
+
+
 @pytest.mark.accept("U-38")
 def test_where_heartbeats_are_rare_a_silent_follower_is_asked_by_time_alone() -> None:
     """§3.5: its answers would say so late that an entry is missing."""
