@@ -127,17 +127,16 @@ def test_silent_leader_is_missed_no_sooner_for_short_rounds(make: Callable[..., 
     assert ELECTION_MIN <= min(waits) <= max(waits) <= ELECTION_MAX
 
 
-@pytest.mark.parametrize("make", [pre_candidate, candidate])
+@pytest.mark.parametrize("make, later", [(pre_candidate, 0), (pre_candidate, 1), (candidate, 1)])
 def test_who_votes_or_hears_a_leader_amid_a_round_waits_by_the_groups_timeout(
-    make: Callable[..., Server],
+    make: Callable[..., Server], later: int
 ) -> None:
-    """§3.4: its own round is over."""
+    """§3.4: its own round is over, though the other's may be of the same term."""
     voter, listener = (make("1 1", **ROUNDS) for _ in range(2))
-    term = voter.raft.term
+    term = Term(voter.raft.term + later)
 
-    asked = VoteRequest(term=Term(term + 1), last_index=Index(2), last_term=Term(1))
-    voter.receive("b", asked)
-    listener.receive("b", heartbeat(term + 1))
+    voter.receive("b", VoteRequest(term=term, last_index=Index(2), last_term=Term(1)))
+    listener.receive("b", heartbeat(term))
 
     assert (voter.raft.role, listener.raft.role) == ("follower", "follower")
     assert ELECTION_MIN <= left(voter) <= ELECTION_MAX
