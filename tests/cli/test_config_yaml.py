@@ -134,6 +134,14 @@ def test_the_longer_of_the_two_rounds_is_how_long_one_may_last(tmp_path: Path) -
     assert one.settings == {"vote_timeout": (2.0, 4.0)}
 
 
+@pytest.mark.accept("U-27")
+def test_who_misses_a_leader_waits_up_to_a_third_longer(tmp_path: Path) -> None:
+    """Or all would campaign at once. How long rounds last is said elsewhere, or not at all."""
+    found = _read(tmp_path, "cluster: {node-timeout: 3s}")
+
+    assert found.settings == {"election_timeout": (3.0, 4.0)}
+
+
 @pytest.mark.parametrize(
     "words, seconds",
     [("500ms", 0.5), ("30s", 30), ("1m", 60), ("1m30s", 90), ("1.5h", 5400), ('"2s"', 2)],
