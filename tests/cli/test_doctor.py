@@ -258,8 +258,8 @@ async def test_what_speaks_no_raftkit_is_told(answer: bytes, silence: str) -> No
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
-            with suppress(OSError):  # the doctor hangs up, and the listener ends
-                for _ in range(7):
+            for _ in range(7):
+                with suppress(OSError):  # the doctor hangs up, and the listener ends
                     sock, _ = listener.accept()
                     with sock:
                         if answer:
