@@ -179,7 +179,7 @@ async def a_party(**choices: Any) -> AsyncGenerator[Party]:
 async def test_no_heartbeat_is_missed_while_a_snapshot_and_writes_fill_the_wire(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Neither writes nor chunks that take the time of many heartbeats: and the snapshot gets through."""
+    """Neither for writes nor for a chunk that takes the time of many; and the snapshot gets through."""
     limited(monkeypatch, snapshot_chunk_bytes=1024 * 1024)
     async with a_party(pacing_rate=1_000_000, recv_buffer_size=64 * 1024) as party:
         leader = await party.leader()
