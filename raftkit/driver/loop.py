@@ -57,7 +57,7 @@ class Clock:
 
 @attrs.frozen(kw_only=True)
 class Duties:
-    """Who does what the effects say. None of these waits."""
+    """Who does what the effects say. None waits, but `persist` for a moment where a disk is quick."""
 
     collect: Callable[[float], list[Input]]
     "What the rest of the driver wants of the core now, given trio's time. Called before each step."
@@ -66,11 +66,11 @@ class Duties:
     send: Callable[[Iterable[Send]], None]
     "Give these to the transport."
     persist: Callable[[Write], bool]
-    "Make this durable now: True; or queue it: `Loop.on_persisted` follows."
+    "Make this durable: True, if it is so already; else `Loop.on_persisted` follows."
     fetch: Callable[[Fetch | ReadSnapshot | SeekSnapshot], None]
     "Begin to read this back, or to ask others for it; `Loop.put` of the answer follows."
     apply: Callable[[Iterable[Run | SnapshotMeta]], None]
-    "Queue these for the apply task; `Loop.put` of Applied follows."
+    "Apply these, or queue them for the apply task; `Loop.note` of Applied follows."
     answer: Callable[[Answer], None]
     "Tell who asked."
     publish: Callable[[Event], None]
