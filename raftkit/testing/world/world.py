@@ -400,7 +400,8 @@ class World:
     def _agrees(self, quorum: list[Server]) -> None:
         """L2: a proposal commits, and all of the quorum hold, commit and apply the same log."""
         agenda, begin = self.stage.agenda, self.ghosts.commit_index
-        limit = LEADER_TICKS_MAX + CATCH_UP_TICKS * max(s.shadow.issued.last_index for s in quorum)
+        limit: float = LEADER_TICKS_MAX
+        limit += CATCH_UP_TICKS * max(s.shadow.issued.last_index for s in quorum)
         # What the storm handed to slow machines is applied as slowly as it was.
         limit += max(0.0, *(s.applies_until - agenda.now for s in quorum))
         deadline, propose_at = agenda.now + limit, agenda.now
