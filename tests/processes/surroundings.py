@@ -45,7 +45,7 @@ class Surroundings:
         return _longest(self._syncs, begin, end)
 
     def longest_lag(self, begin: float, end: float) -> float:
-        """How late this process, which has nothing else to do, was woken between these moments."""
+        """How late this process, which only asks the nodes, was woken between these moments."""
         return _longest(self._sleeps, begin, end)
 
     async def _watch_disk(self) -> None:
