@@ -112,9 +112,10 @@ def _run_batch(
     transport: Transport | None,
 ) -> list[Report | FullReport | Failure]:
     # A world is a knot of references, many short-lived; collecting it once at its end is enough, and what
-    # was there before it need not be looked through: modules are most of what would be.
+    # was there before the first need not be looked through: modules are most of what would be.
     gc.disable()
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.freeze()
     outcomes: list[Report | FullReport | Failure] = []
     for seed in seeds:
         try:
