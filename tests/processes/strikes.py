@@ -21,6 +21,8 @@ __all__ = [
 
 LOAD_SECONDS = 0.5
 "Between two blows, for clients to do something."
+SERVED_MIN = 40
+"Appends, and reads, that clients get done meanwhile, however long that takes."
 STOP_SECONDS = 1.5
 "Three times the longest election timeout."
 
@@ -87,12 +89,14 @@ async def _wait_newer_leader(storm: Storm, term: int) -> None:
 
 
 async def wait_whole(storm: Storm) -> tuple[str, int]:
-    """Wait until all nodes are up and have worked for a while; who leads then, of which term."""
+    """Wait until all nodes are up and clients were served for a while; who leads then, of which term."""
+    counts = storm.load.counts
+    wanted = {it: counts[it] + SERVED_MIN for it in ("appends acknowledged", "reads answered")}
     with trio.fail_after(60):
         while True:
             for name in storm.group.names:
                 await storm.group.open_member(name)
             await trio.sleep(LOAD_SECONDS)
-            leader = storm.group.leader
-            if leader is not None and len(storm.group.open_members()) == storm.nodes:
+            leader, whole = storm.group.leader, len(storm.group.open_members()) == storm.nodes
+            if leader is not None and whole and all(counts[it] >= wanted[it] for it in wanted):
                 return leader, max(storm.group.leaders)
