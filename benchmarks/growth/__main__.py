@@ -93,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--only", action="append", choices=("growth", "restart", "snapshot"), help="may be repeated"
     )
-    parser.add_argument("--rounds", type=int, default=3, help="measurements of each figure (3)")
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each figure (5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each load (3)")
     parser.add_argument("--outstanding", type=int, default=64, help="writes under way (64)")
     parser.add_argument(

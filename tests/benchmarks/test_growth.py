@@ -13,7 +13,7 @@ from benchmarks.growth import restart, snapshots, writes
 from benchmarks.growth.__main__ import main
 from benchmarks.growth.turns import by_turns, median_of
 
-ONE = writes.Figures(writes_per_s=1000, p50_ms=5, p99_ms=9, elections=0)
+ONE = writes.Figures(writes_per_s=1000, p50_ms=5, p99_ms=9, leader_cpu_us=100, elections=0)
 START = restart.Figures(seconds=1.5, read_mb=1024, disk_mb=1000, memory_mb=90)
 PAUSE = snapshots.Figures(
     writes_per_s=1000,
@@ -128,8 +128,9 @@ def test_growth_is_the_median_of_ratios_of_one_round() -> None:
     part = writes.told_of(1000, _grown([(1000, 970), (100, 98), (2000, 1000)]))
 
     assert part.told["ratio"] == pytest.approx(0.97)
+    assert part.told["leader_cpu_ratio"] == 1
     assert part.met
-    assert "| 3 | 1,000 | 970 | 5.0 | 9.0 | 0 |" in part.words
+    assert "| 3 | 1,000 | 970 | 5.0 | 9.0 | 100 | 0 |" in part.words
     assert [(it["nodes"], it["entries"]) for it in part.rows] == [(3, 0), (3, 1000)]
     assert not writes.told_of(1000, _grown([(1000, 940)])).met
 
