@@ -323,6 +323,7 @@ class Server:
         self.comparing.parts.part_bytes = config.snapshot_chunk_bytes
         self.comparing.parts.bytes_per_second = config.snapshot_bytes_per_second
         self.replica.cluster = record.scope.cluster
+        found = await self.storing.shorten(found, config.compaction_tail_entries)
         if found.snapshot is not None:
             digest = await self.applying.restore()
             self.snapshotting.note(found.snapshot.index)

@@ -6,7 +6,7 @@ snapshot of this node's own, which is long in writing: followers are served mean
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from typing import Protocol, TypeVar, final
@@ -31,6 +31,7 @@ from raftkit.storage import InlineWriter, Storage, Writer, open_writer
 __all__ = ["InLoop", "InThreads", "StorageCalls", "Storing"]
 
 T = TypeVar("T")
+_READ_BYTES = 4 * 1024 * 1024
 
 
 class StorageCalls(Protocol):
@@ -89,6 +90,19 @@ class Storing:
         """Make this node born. Raises WrongCluster if it was born otherwise."""
         return await self._call(partial(self.storage.found, record))
 
+    async def shorten(self, found: PersistentState, tail_entries: int) -> PersistentState:
+        """`found` without what its snapshot covers, but for so many entries: as compaction would leave it.
+
+        A crash, or who waited for a follower, may have left any number of them on disk. None of it is needed,
+        and a core takes all that it is given into memory. The disk is cleared at the next compaction.
+        """
+        base = Index(0 if found.snapshot is None else found.snapshot.index - tail_entries)
+        if base <= found.base_index:
+            return found
+        run, *_ = await self.read_log(base, 1)
+        rest = _Rest(self.storage, Index(base + 1))
+        return attrs.evolve(found, base_index=base, base_term=run.term, runs=rest)
+
     async def remember(self, remembered: Mapping[Identity, Remembered]) -> None:
         """Write down what is remembered of peers."""
         await self._call(partial(self.storage.remember, remembered))
@@ -137,3 +151,17 @@ class Storing:
     async def _call(self, function: Callable[[], T]) -> T:
         async with self._turn:
             return await self.calls.run(function)
+
+
+@attrs.frozen
+class _Rest:
+    """The log from an entry on, read piece by piece."""
+
+    _storage: Storage
+    _first: Index
+
+    def __iter__(self) -> Iterator[Run]:
+        first = self._first
+        while runs := self._storage.read(first, _READ_BYTES):
+            yield from runs
+            first = Index(runs[-1].last + 1)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 
-from raftkit import LogCorrupt, NoQuorum
+from benchmarks.growth.directories import Past, make_group
+from raftkit import LogCorrupt, NoQuorum, open_node
+from raftkit.cli.bench.machine import Register
+from raftkit.storage import open_storage
 from raftkit.testing import Cluster, local_cluster
+from raftkit.transports import MemoryNetwork
 from tests.node.machines import Counter, Journal
 
 QUICK: dict[str, Any] = {"election_timeout": (0.1, 0.2), "heartbeat_interval": 0.02}
@@ -128,6 +134,30 @@ def short_tail(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "raftkit.driver.server.Config", lambda **given: Config(**given, compaction_tail_entries=0)
     )
+
+
+@pytest.mark.slow
+async def test_a_crash_before_compaction_is_made_good_by_the_next_snapshot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the snapshot covers lies on disk still: it is not read, and goes behind the next snapshot."""
+    short_tail(monkeypatch)
+    past = Past(machine=partial(Register, count=500), snapshot=501, last=510)
+    make_group(tmp_path, {"a": "a"}, past)
+    opened = open_node(
+        Register, id="a", members={"a": "a"}, data_dir=tmp_path / "a", transport=MemoryNetwork()
+    )
+    async with opened as node:
+        with trio.fail_after(20):
+            await node.execute(b"one more", session=None)
+        assert node._server.raft is not None
+        assert node._server.raft.first_index == 502
+        assert await node.read(lambda it: it.count) == 500 + 9 + 1
+        taken = await node.snapshot()
+        await node.execute(b"and behind it", session=None)
+
+    with closing(open_storage(tmp_path / "a", "a")) as storage:
+        assert storage.recovered.base_index == taken.index == 512
 
 
 async def test_a_snapshot_of_nothing_is_refused(autojump_clock: trio.testing.MockClock) -> None:
