@@ -106,9 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--keys", type=int, default=200_000, help="of the large state (200000)")
     parser.add_argument("--data", type=Path, help="a directory on the disk to be measured")
     parser.add_argument(
-        "--warm",
+        "--cold",
         action="store_true",
-        help="leave the page cache alone, also where it may be dropped",
+        help="drop the whole machine's page cache before each restart, which takes root",
     )
     parser.add_argument("--json", action="store_true", help="print the result as one JSON object")
     return parser
@@ -124,6 +124,8 @@ def _check(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None
         parser.error("--entries must be at least 4")
     if not all(1 <= it <= 9 for it in options.nodes):
         parser.error("--nodes must be from 1 to 9")
+    if options.cold and not may_drop_page_cache():
+        parser.error("--cold takes root: leave it out, or start this with sudo")
     if options.data is not None and not options.data.is_dir():
         parser.error(f"--data {options.data} is not a directory")
 
@@ -134,10 +136,9 @@ def _parts(
     """What is to be measured, by name."""
     common: dict[str, Any] = {"rounds": options.rounds, "data": options.data, "say": say}
     loads: dict[str, Any] = {"outstanding": options.outstanding, "seconds": options.seconds}
-    cold = may_drop_page_cache() and not options.warm
     parts: dict[str, Callable[[], Part]] = {
         "growth": partial(growth, options.entries, options.nodes, **common, **loads),
-        "restart": partial(restart, options.log_mb, cold=cold, **common),
+        "restart": partial(restart, options.log_mb, cold=options.cold, **common),
         "snapshot": partial(snapshots, options.keys, **common, **loads),
     }
     return {name: it for name, it in parts.items() if name in (options.only or parts)}

@@ -77,7 +77,7 @@ async def test_a_restarted_node_has_its_last_entry(tmp_path: Path) -> None:
 def test_restart_is_told_as_json_and_leaves_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--only", "restart", "--rounds", "1", "--log-mb", "2", "--warm", "--json"]
+    arguments = ["--only", "restart", "--rounds", "1", "--log-mb", "2", "--json"]
     main([*arguments, "--data", str(tmp_path)])
 
     told = json.loads(capsys.readouterr().out)
