@@ -297,22 +297,20 @@ class Raft:
         state, leader = self.state, self.state.role
         if state.applying_index < min(state.commit_index, state.durability.index):
             return False
-        match news:
-            case Applied():
-                return True
-            case Receive(sender=sender, message=AppendAccepted() as message):
-                return isinstance(leader, Leader) and replication.is_no_news(
-                    state, leader, sender, message
-                )
-            case Receive():
-                return False
-            case Persisted():
-                return (
-                    isinstance(leader, Leader)
-                    and state.durability.index >= state.commit_index
-                    and len(self.configuration.voters) > 1
-                    and all(it.match_index <= state.commit_index for it in leader.progress.values())
-                )
+        if isinstance(news, Applied):
+            return True
+        if not isinstance(leader, Leader):
+            return False
+        if isinstance(news, Receive):
+            message = news.message
+            return isinstance(message, AppendAccepted) and replication.is_no_news(
+                state, leader, news.sender, message
+            )
+        return (
+            state.durability.index >= state.commit_index
+            and len(self.configuration.voters) > 1
+            and all(it.match_index <= state.commit_index for it in leader.progress.values())
+        )
 
     # ── what it does ──
 
