@@ -581,8 +581,8 @@ MUTANTS = (
         "committed-waits-for-nothing",
         "§10.2.1 what others committed is applied when it is on this disk",
         "raft.py",
-        "            and state.durability.index >= state.commit_index\n",
-        "",
+        "            state.durability.index >= state.commit_index\n            and len(",
+        "            len(",
         _PAPER,
     ),
     Mutant(

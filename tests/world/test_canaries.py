@@ -14,7 +14,7 @@ from unittest.mock import patch
 import attrs
 import pytest
 
-from raftkit.core import Raft, replication
+from raftkit.core import Raft, reads
 from raftkit.core.raft import RULES
 from raftkit.core.state import Leader, State
 from raftkit.messages import AppendAccepted, Message, Write
@@ -129,9 +129,9 @@ def test_a_core_that_concludes_in_two_steps_is_noticed() -> None:
     turns = count()
 
     def hesitant(state: State, leader: Leader) -> bool:
-        return next(turns) % 2 == 1 and replication.advance_commit(state, leader)
+        return next(turns) % 2 == 1 and reads.confirm(state, leader)
 
-    rules = [hesitant if it is replication.advance_commit else it for it in RULES[Leader]]
+    rules = [hesitant if it is reads.confirm else it for it in RULES[Leader]]
     with patch.dict(RULES, {Leader: tuple(rules)}):
         assert first_violation() == "S35 Settled"
 
