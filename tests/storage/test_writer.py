@@ -69,7 +69,7 @@ async def test_error_is_raised_by_every_later_call() -> None:
         writer.submit(Write(sequence=1))
         storage.gate.release()
         for _ in range(2):
-            with pytest.raises(StorageError, match="no"):
+            with pytest.raises(StorageError, match="no"), trio.fail_after(10):
                 await writer.wait_completed()
         with pytest.raises(StorageError, match="no"):
             writer.submit(Write(sequence=2))
